@@ -1,0 +1,78 @@
+"""``attach``: a container's output by following its log, its input by the pipe or terminal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+
+from pannier.engine.model import Container
+from pannier.engine.streams import ready
+from pannier.runtime.client import Runtime
+from pannier.runtime.logfile import LogRecord
+
+_STREAMS = {"stdout": 1, "stderr": 2}
+
+
+class ContainerAttachment:
+    """Implements the API's ``Attachment`` for a container's first process.
+
+    Output comes from the log's reader, which began before the start: no byte is lost, and a slow
+    or vanished client never touches the container.
+    """
+
+    def __init__(
+        self, container: Container, runtime: Runtime, log: AsyncIterator[LogRecord], *, stdin: bool
+    ) -> None:
+        self._container = container
+        self._runtime = runtime
+        self._log = log
+        self._wants_stdin = stdin
+        self._input = -1
+
+    async def output(self) -> AsyncIterator[tuple[int, bytes]]:
+        async for record in self._log:
+            yield _STREAMS[record.stream], record.data
+
+    async def write_stdin(self, data: bytes) -> None:
+        if not self._wants_stdin:
+            return
+        if self._input < 0 and not await self._open():
+            return
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._input, view) :]
+            except BlockingIOError:
+                await ready(self._input, write=True)
+            except OSError:
+                # The container has ended, or closed its end: as into a closed pipe.
+                return
+
+    async def close_stdin(self) -> None:
+        """End of file, if the container was made for one client's input (StdinOnce)."""
+        config = self._container.config
+        if self._wants_stdin and config.stdin_once and not config.tty:
+            if self._input < 0 and not await self._open():
+                return
+            self._close_input()
+            await self._runtime.close_stdin(self._container.id)
+
+    async def close(self) -> None:
+        self._close_input()
+
+    def _close_input(self) -> None:
+        if self._input >= 0:
+            os.close(self._input)
+            self._input = -1
+
+    async def _open(self) -> bool:
+        """Input typed before the start waits for it; after the end there is nobody to read."""
+        async with self._container.changed:
+            await self._container.changed.wait_for(
+                lambda: self._container.running or self._container.removed.is_set()
+            )
+        if not self._container.running:
+            return False
+        self._input = await self._runtime.stdin(self._container.id)
+        os.set_blocking(self._input, False)
+        return True

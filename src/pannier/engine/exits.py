@@ -1,0 +1,151 @@
+"""What happens when a first process ends: the record, the restart policy, the clean-up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+
+from pannier.base.errors import PannierError
+from pannier.engine.ground import Ground
+from pannier.engine.kinds.base import Verdict
+from pannier.engine.model import Container
+from pannier.runtime.model import Exit
+
+Act = Callable[[Container], Awaitable[None]]
+
+# Docker's back-off: 100 ms, doubled each time up to a minute, forgotten after 10 s of running.
+_FIRST_DELAY_S = 0.1
+_LONGEST_DELAY_S = 60.0
+_STABLE_NS = 10 * 10**9
+
+
+class ExitHandler:
+    """Handles exits in the order they are told, one task for each.
+
+    Args:
+        start: starts a container again; the caller of it holds the lock.
+        remove: removes a container that was run with ``--rm``.
+    """
+
+    def __init__(self, ground: Ground, start: Act, remove: Act) -> None:
+        self._ground = ground
+        self._start = start
+        self._remove = remove
+        self._delays: dict[str, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def on_exit(self, exit_record: Exit) -> None:
+        """Called by the runtime for each exit; returns at once."""
+        if exit_record.id not in self._ground.store:
+            return
+        container = self._ground.store.get(exit_record.id)
+        if container.state.pid != exit_record.pid or container.exited.is_set():
+            return
+        verdict = self._record(container, exit_record)
+        self._spawn(self._after(container, exit_record, verdict))
+
+    def resume(self, container: Container) -> None:
+        """Go on with the restarts that an earlier daemon had begun."""
+        self._spawn(self._restart(container, at_once=True))
+
+    async def wait_idle(self) -> None:
+        """Until every exit told so far is handled."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _record(self, container: Container, ended: Exit) -> Verdict:
+        """Write down what happened, before anything else and without waiting."""
+        state = container.state
+        state.status = "exited"
+        state.exit_code = ended.exit_code
+        state.oom_killed = ended.oom_killed
+        state.finished_ns = ended.time_ns
+        state.pid = 0
+        verdict = self._ground.kind(container).on_exit(ended.exit_code, ended.signal)
+        if verdict is not Verdict.CRASHED:
+            # A halt from inside is an orderly end, whatever signal the kernel tells it by.
+            state.exit_code = 0 if ended.signal else ended.exit_code
+        self._ground.store.save(container)
+        container.exits += 1
+        container.exited.set()
+        return verdict
+
+    async def _after(self, container: Container, ended: Exit, verdict: Verdict) -> None:
+        if ended.oom_killed:
+            self._ground.publish(container, "oom")
+        self._ground.publish(container, "die", exitCode=str(container.state.exit_code))
+        await container.notify()
+        async with container.lock:
+            if not container.exited.is_set():
+                return
+            await self._ground.links.detach(container)
+            await self._ground.runtime.forget(container.id)
+            await self._ground.stager.teardown(container.id)
+        if self._wants_restart(container, verdict):
+            await self._restart(container, at_once=verdict is Verdict.REBOOT)
+        elif container.host_config.auto_remove:
+            await self._remove(container)
+
+    def _wants_restart(self, container: Container, verdict: Verdict) -> bool:
+        if container.state.stopped_by_user:
+            return False
+        if verdict is Verdict.REBOOT:
+            return True
+        policy = container.host_config.restart_policy
+        match policy.name:
+            case "always" | "unless-stopped":
+                return True
+            case "on-failure":
+                most = policy.maximum_retry_count
+                failed = container.state.exit_code != 0
+                return failed and (not most or container.state.restart_count < most)
+            case _:
+                return False
+
+    async def _restart(self, container: Container, *, at_once: bool) -> None:
+        state = container.state
+        ran_ns = state.finished_ns - state.started_ns
+        delay = 0.0 if ran_ns > _STABLE_NS else self._delays.get(container.id, 0.0)
+        delay = max(_FIRST_DELAY_S, min(delay * 2, _LONGEST_DELAY_S))
+        self._delays[container.id] = delay
+        state.status = "restarting"
+        self._ground.store.save(container)
+        while not await self._slept(container, 0 if at_once else delay):
+            async with container.lock:
+                if not _still_restarting(container):
+                    return
+                state.restart_count += 0 if at_once else 1
+                try:
+                    await self._start(container)
+                except PannierError as error:
+                    state.status, state.error = "restarting", error.message
+                    delay = min(delay * 2, _LONGEST_DELAY_S)
+                    at_once = False
+                else:
+                    return
+
+    async def _slept(self, container: Container, delay: float) -> bool:
+        """Wait for the back-off; true when the container was stopped or removed meanwhile."""
+        deadline = time.monotonic() + delay
+        while _still_restarting(container) and (left := deadline - time.monotonic()) > 0:
+            async with container.changed:
+                try:
+                    async with asyncio.timeout(left):
+                        await container.changed.wait()
+                except TimeoutError:
+                    continue
+        return not _still_restarting(container)
+
+
+def _still_restarting(container: Container) -> bool:
+    return container.state.status == "restarting" and not container.removed.is_set()

@@ -1,0 +1,179 @@
+"""``stop``, ``kill``, ``pause``, ``rm``: the ways a container comes to rest."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import suppress
+
+from pannier.base.errors import Conflict, NotFound, NotModified
+from pannier.engine.ground import Ground
+from pannier.engine.kinds.base import StopStep
+from pannier.engine.model import Container
+from pannier.runtime.model import ExecRequest
+
+_USUAL_TIMEOUT_S = 10
+_KILL_TIMEOUT_S = 10.0
+
+
+class Stopper:
+    """Stops and removes containers; takes their locks itself."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+
+    async def stop(
+        self, container: Container, timeout: float | None = None, stop_signal: int | None = None
+    ) -> None:
+        """Ask it to end, kill it after *timeout* seconds (None: its own, -1: never).
+
+        Raises:
+            NotModified: it does not run.
+        """
+        if container.state.status == "restarting":
+            await self._end_restarts(container)
+            return
+        if not container.running:
+            raise NotModified(f"container {container.name} is not running")
+        container.state.stopped_by_user = True
+        await self._thaw(container)
+        if timeout is None:
+            timeout = container.config.stop_timeout
+        limit = _USUAL_TIMEOUT_S if timeout is None else timeout
+        await self._ask(container, stop_signal)
+        if not await _exited_within(container, None if limit < 0 else limit):
+            await self._kill_all(container)
+        self._ground.publish(container, "stop")
+
+    async def kill(self, container: Container, number: int) -> None:
+        """Send one signal to the first process.
+
+        Raises:
+            Conflict: it does not run; Docker's wording.
+        """
+        if not container.running:
+            raise Conflict(f"Container {container.id} is not running")
+        if number == signal.SIGKILL:
+            container.state.stopped_by_user = True
+            await self._thaw(container)
+        await self._ground.runtime.kill(container.id, number)
+        self._ground.publish(container, "kill", signal=str(number))
+        if number == signal.SIGKILL:
+            await _exited_within(container, _KILL_TIMEOUT_S)
+
+    async def pause(self, container: Container) -> None:
+        """Freeze every process (cgroup v2 ``cgroup.freeze``: SIGKILL still works)."""
+        async with container.lock:
+            if container.state.status == "paused":
+                raise Conflict(f"Container {container.id} is already paused")
+            if not container.running:
+                raise Conflict(f"Container {container.id} is not running")
+            await asyncio.to_thread(
+                self._ground.cgroups.freeze, self._ground.cgroup(container.record)
+            )
+            container.state.status = "paused"
+            self._ground.store.save(container)
+        self._ground.publish(container, "pause")
+
+    async def unpause(self, container: Container) -> None:
+        async with container.lock:
+            if container.state.status != "paused":
+                raise Conflict(f"Container {container.id} is not paused")
+            await self._thaw(container)
+        self._ground.publish(container, "unpause")
+
+    async def remove(
+        self, container: Container, *, force: bool = False, volumes: bool = False
+    ) -> None:
+        """
+        Raises:
+            Conflict: it runs, and *force* was not given; Docker's wording.
+        """
+        if container.running or container.state.status == "restarting":
+            await self._end_for_removal(container, force=force)
+        async with container.lock:
+            if container.removed.is_set():
+                return
+            await self._delete(container, volumes=volumes)
+        await container.notify()
+        self._ground.publish(container, "destroy")
+
+    async def _end_for_removal(self, container: Container, *, force: bool) -> None:
+        if not force:
+            status = container.state.status
+            raise Conflict(
+                f'cannot remove container "/{container.name}": container is {status}: stop the '
+                "container before removing or force remove"
+            )
+        container.state.stopped_by_user = True
+        if container.state.status == "restarting":
+            await self._end_restarts(container)
+        else:
+            await self._thaw(container)
+            await self._kill_all(container)
+
+    async def _delete(self, container: Container, *, volumes: bool) -> None:
+        """The name is free at once; bytes go behind (the stager survives our own end)."""
+        self._ground.store.remove(container)
+        container.removed.set()
+        await self._ground.logger.remove(container.id)
+        await self._ground.links.release(container)
+        rubbish = self._ground.instance.tmp / f"container-{container.id[:12]}"
+        with suppress(FileNotFoundError):
+            self._ground.instance.container_data(container.id).rename(rubbish)
+        paths = [str(rubbish), str(self._ground.instance.container_run(container.id))]
+        await self._ground.stager.teardown(container.id, paths)
+        self._ground.ranges.release(container.id)
+        for point in container.record.mounts:
+            if point.anonymous and (volumes or container.host_config.auto_remove):
+                with suppress(NotFound, Conflict):
+                    await self._ground.volumes.remove(point.name)
+
+    async def _end_restarts(self, container: Container) -> None:
+        container.state.stopped_by_user = True
+        container.state.status = "exited"
+        self._ground.store.save(container)
+        await container.notify()
+
+    async def _ask(self, container: Container, stop_signal: int | None) -> None:
+        if stop_signal:
+            await self._step(container, StopStep(signal=stop_signal))
+            return
+        roots = self._ground.roots(container.record)
+        for step in self._ground.kind(container).stop_steps(container.record, roots):
+            await self._step(container, step)
+
+    async def _step(self, container: Container, step: StopStep) -> None:
+        if step.argv:
+            request = ExecRequest.internal(container.id, list(step.argv))
+            await self._ground.runtime.exec_detached(request)
+        elif step.signal:
+            # Gone between our look and the signal: that is what was wanted.
+            with suppress(NotFound, ProcessLookupError):
+                await self._ground.runtime.kill(container.id, step.signal)
+
+    async def _thaw(self, container: Container) -> None:
+        if container.state.status == "paused":
+            await asyncio.to_thread(
+                self._ground.cgroups.thaw, self._ground.cgroup(container.record)
+            )
+            container.state.status = "running"
+            self._ground.store.save(container)
+
+    async def _kill_all(self, container: Container) -> None:
+        with suppress(NotFound, ProcessLookupError):
+            await self._ground.runtime.kill(container.id, signal.SIGKILL)
+        if not await _exited_within(container, _KILL_TIMEOUT_S):
+            raise Conflict(
+                f"container {container.name} did not end within {_KILL_TIMEOUT_S:.0f} s of SIGKILL",
+                hint="a process may wait for a device or network file system (state D in ps)",
+            )
+
+
+async def _exited_within(container: Container, limit: float | None) -> bool:
+    try:
+        async with asyncio.timeout(limit):
+            await container.exited.wait()
+    except TimeoutError:
+        return False
+    return True
