@@ -97,6 +97,8 @@ def talk(session: Session, container: str, config: dict[str, Any], keys: bytes) 
     )
     if relay.detached:
         return 0
+    if relay.error is not None:
+        sys.stderr.write(f"pannier: {relay.error['message'].rstrip()}\n")
     try:
         code = execs.inspect(exec_id).get("ExitCode")
     except PannierError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -21,12 +22,12 @@ Json = dict[str, Any]
 
 
 def _own_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - slow to load
-
-    try:
-        return version("pannier")
-    except PackageNotFoundError:
-        return "unknown"
+    """From the name of the installed metadata: importlib.metadata takes 60 ms to say the same."""
+    for directory in sys.path:
+        for name in os.listdir(directory) if os.path.isdir(directory) else ():
+            if name.startswith("pannier-") and name.endswith(".dist-info"):
+                return name.removeprefix("pannier-").removesuffix(".dist-info")
+    return "unknown"
 
 
 def _version(session: Session, flags: Flags, words: list[str]) -> int:

@@ -14,6 +14,7 @@ from pannier.cli.session import Session
 from pannier.client.bare import Response
 
 _BLOCK = 256 * 1024
+_BOOTSTRAPPED = ("debian", "ubuntu")
 _PLATFORM: Option = ("platform", "", "text", "OS/ARCH", "Of an image for several platforms")
 _QUIET: Option = ("quiet", "q", "flag", "", "Don't show how it goes on")
 
@@ -41,11 +42,19 @@ def pull_for_run(session: Session, image: str, *, platform: str, quiet: bool) ->
         messages = session.client.images.pull(name, tag, platform=platform)
         show(messages, quiet=quiet, out=sys.stderr)
     except PannierError as error:
-        plain = image if ":" in image else f"{image}:12"
+        hint = error.hint or "pannier images shows what is here"
+        if name.rpartition("/")[2] in _BOOTSTRAPPED:
+            hint = f"make it from signed packages: pannier image bootstrap {_with_release(image)}"
         raise NotFound(
-            f"No such image: {image} (pulling it failed: {error.message})",
-            hint=error.hint or f"make a Debian image here with: pannier image bootstrap {plain}",
+            f"No such image: {image} (pulling it failed: {error.message})", hint=hint
         ) from error
+
+
+def _with_release(image: str) -> str:
+    """Without a release and ``-os`` there is nothing to be made."""
+    name, tag = split_reference(image)
+    release = tag.removesuffix("-os") if tag != "latest" else "12"
+    return f"{name}:{release}" + (" --init systemd" if tag.endswith("-os") else "")
 
 
 def _pull(session: Session, flags: Flags, words: list[str]) -> int:

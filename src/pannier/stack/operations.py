@@ -57,7 +57,7 @@ class Operations:
                 yield event_or_end
             await operation.task
         finally:
-            operation.attended = False
+            operation.attended = operation.task.done()  # its error, if any, has been raised here
 
     def begin_unattended(self, stack: str, kind: str, work: Work) -> None:
         """Run *work* with nobody listening."""
