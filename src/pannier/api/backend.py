@@ -138,6 +138,10 @@ class Containers(Protocol):
         """Returns the id of the new image."""
         ...
 
+    async def replace_image(self, ref: str, image: str) -> Json:
+        """Go on from another image; the one that is left can be rolled back to."""
+        ...
+
     async def rollback(self, ref: str, *, undo: bool) -> Json:
         """Returns at least ``Image``, the image that is in place now."""
         ...

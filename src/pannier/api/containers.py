@@ -13,7 +13,7 @@ from pannier.api.router import Route
 from pannier.api.waiting import begin_wait
 from pannier.base.errors import InvalidArgument
 from pannier.wire import codec
-from pannier.wire.containers import CommitConfig, CreateBody, UpdateBody
+from pannier.wire.containers import CommitConfig, CreateBody, ReplaceImage, UpdateBody
 from pannier.wire.states import Created, WaitResult
 
 _LIST_FILTERS = frozenset(
@@ -46,6 +46,7 @@ def routes(containers: Containers) -> Iterable[Route]:
         Route("DELETE", one, handlers.remove),
         Route("POST", "/commit", handlers.commit),
         Route("POST", f"/pannier{one}/rollback", handlers.rollback),
+        Route("POST", f"/pannier{one}/image", handlers.replace_image),
     )
 
 
@@ -143,6 +144,10 @@ class _Containers:
         )
         image_id = await self._containers.commit(call.required("container"), options)
         return call.json({"Id": image_id}, 201)
+
+    async def replace_image(self, call: Call) -> web.StreamResponse:
+        body = await call.body(ReplaceImage)
+        return call.json(await self._containers.replace_image(call.params["id"], body.image))
 
     async def rollback(self, call: Call) -> web.StreamResponse:
         result = await self._containers.rollback(call.params["id"], undo=call.flag("undo"))

@@ -185,7 +185,7 @@ def _commit(session: Session, flags: Flags, words: list[str]) -> int:
         "changes": flags.list("change"),
         "pause": "1" if flags.on("pause", True) else "0",
     }
-    sys.stdout.write(session.client.containers.commit(words[0], arguments, {}) + "\n")
+    sys.stdout.write(session.client.containers.commit(words[0], arguments) + "\n")
     return 0
 
 

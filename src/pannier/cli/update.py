@@ -21,6 +21,7 @@ _OPTIONS: tuple[Option, ...] = (
     ("cpus", "", "text", "N", "At most so many CPUs, such as 1.5"),
     ("cpuset-cpus", "", "text", "LIST", "Run on these CPUs only"),
     ("cpuset-mems", "", "text", "LIST", "Use memory of these NUMA nodes only"),
+    ("image", "", "text", "IMAGE", "Go on from this image: a new root file system, all else stays"),
     ("memory", "m", "text", "SIZE", "At most so much memory, such as 512m"),
     ("memory-reservation", "", "text", "SIZE", "Soft limit of memory"),
     ("memory-swap", "", "text", "SIZE", "Memory plus swap; -1 for no limit of swap"),
@@ -54,14 +55,17 @@ def _update(session: Session, flags: Flags, words: list[str]) -> int:
             body["NanoCpus"] = nano_cpus(value)
         elif name == "restart":
             body["RestartPolicy"] = restart_policy(value)
-    if not body:
+    image = flags.text("image")
+    if not body and not image:
         raise InvalidArgument(
             "you must provide one or more flags when using this command",
             hint="pannier update --memory 512m NAME",
         )
 
     def update(name: str) -> None:
-        for warning in session.client.containers.update(name, body):
+        if image:
+            session.client.containers.replace_image(name, image)
+        for warning in session.client.containers.update(name, body) if body else ():
             sys.stderr.write(f"pannier: {warning}\n")
 
     return each(words, update)
@@ -71,14 +75,15 @@ COMMANDS = {
     "update": Command(
         _update,
         usage="CONTAINER...",
-        summary="Change limits of containers, without a restart",
+        summary="Change limits of containers without a restart, or their image",
         options=_OPTIONS,
         least=1,
         complete="container",
         examples=(
             ("update --memory 1g --cpus 2 db", "more for a busy database, while it runs"),
             ("update --restart unless-stopped web", "another restart policy"),
+            ("update --image web:2 web", "go on from another image; 'rollback web' goes back"),
         ),
-        see=("stats", "run", "inspect"),
+        see=("rollback", "stats", "run", "inspect"),
     )
 }

@@ -90,6 +90,12 @@ class Containers(Resource):
         answer = self._client.post(_path(ref, "/update"), body=body)
         return (answer or {}).get("Warnings") or []
 
+    def replace_image(self, ref: str, image: str) -> Json:
+        """Go on from *image* with a new root file system; name, address and volumes stay."""
+        path = f"/pannier/containers/{segment(ref)}/image"
+        answer: Json = self._client.post(path, body={"Image": image})
+        return answer or {}
+
     def rollback(self, ref: str, *, undo: bool = False) -> Json:
         """Back to the previous image (or forth again); name, address and volumes stay."""
         answer: Json = self._client.post(
@@ -146,7 +152,8 @@ class Containers(Resource):
         """The whole file system as a tar."""
         return self._client.send("GET", _path(ref, "/export"))
 
-    def commit(self, ref: str, arguments: Json, body: Json) -> str:
+    def commit(self, ref: str, arguments: Json, body: Json | None = None) -> str:
+        """Returns the image's id; *body* overrides the container's configuration."""
         answer = self._client.post("/commit", {"container": ref, **arguments}, body)
         return str(answer["Id"])
 

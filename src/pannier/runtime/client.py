@@ -9,7 +9,6 @@ import asyncio
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from pannier.base.errors import PannierError, Unavailable
@@ -246,12 +245,14 @@ class Runtime(Process):
 def host_facts() -> plan.HostFacts:
     """Look up what plans depend on."""
     found = (shutil.which(name) for name in _TINI)
+    layout = cgroup.probe()
     hierarchies: dict[str, list[str]] = {}
-    for controller, directory in cgroup.probe().v1.items():
+    for controller, directory in layout.v1.items():
         hierarchies.setdefault(directory, []).append(controller)
     return plan.HostFacts(
         tini=next((path for path in found if path), ""),
-        cgroup_v1=[(",".join(names), Path(path).name) for path, names in hierarchies.items()],
+        cgroup_v1=[(",".join(names), path) for path, names in hierarchies.items()],
+        cgroup_v2=layout.v2 or "",
     )
 
 

@@ -12,51 +12,24 @@ keeper (``sources``) and the child (``child``, ``rootfs``) are small steps in a 
 
 from __future__ import annotations
 
-import base64
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 from pannier.base.errors import InvalidArgument, Unsupported
 from pannier.kernel import capabilities, mount, namespaces
-from pannier.kernel._libc import MOUNT_ATTR_RDONLY, MS_RDONLY
-from pannier.oci import defaults
-from pannier.oci.runtime import Capabilities, IdMapping, Mount, Process, Spec
-from pannier.runtime.model import ExecRequest, Launch
+from pannier.oci.runtime import Spec
+from pannier.runtime.model import Launch
+from pannier.runtime.mountplan import INIT_PATH, HostFacts, Mounts, id_maps
+from pannier.runtime.processplan import exec_plan, process_plan
+
+__all__ = ["HostFacts", "Plan", "Step", "build", "describe", "exec_plan", "process_plan"]
 
 Plan = dict[str, Any]
 Step = dict[str, Any]
 
 VERSION = 1
 
-# Numbers of resource.h, the same on all architectures that Python 3.11 supports on Linux but mips
-# and sparc.
-_RLIMITS = {
-    name: number
-    for number, name in enumerate(
-        "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE "
-        "RTPRIO RTTIME".split()
-    )
-}
-_RLIM_INFINITY = (1 << 64) - 1
-_BIND_WORDS = {"bind", "rbind"}
-_IDMAP_WORDS = {"idmap", "ridmap"}
 _PING_GROUPS = "net.ipv4.ping_group_range"
-_INIT_PATH = "/dev/.pannier/init"
-
-
-@dataclass(frozen=True, slots=True)
-class HostFacts:
-    """What a plan depends on besides the launch.
-
-    Args:
-        tini: path of a static init on the host for ``Launch.init``, "" if there is none.
-        cgroup_v1: (controllers as mount options, directory name) of each version 1 hierarchy.
-    """
-
-    tini: str = ""
-    cgroup_v1: Sequence[tuple[str, str]] = field(default_factory=list)
 
 
 def build(launch: Launch, host: HostFacts, seccomp: bytes = b"") -> Plan:
@@ -74,16 +47,17 @@ def build(launch: Launch, host: HostFacts, seccomp: bytes = b"") -> Plan:
     spec = launch.spec
     linux = spec.get("linux", {})
     new, join = _namespaces(spec)
-    maps = _maps(linux.get("uidMappings", []), linux.get("gidMappings", []))
+    maps = id_maps(linux.get("uidMappings", []), linux.get("gidMappings", []))
     if maps is None and "user" in new:
         raise InvalidArgument("a user namespace needs uidMappings and gidMappings")
-    mounts = _Mounts(host, mapped=maps is not None)
+    bound = launch.cgroup if maps is not None and "cgroup" not in new else ""
+    mounts = Mounts(host, mapped=maps is not None, bound_cgroup=bound)
     if launch.init:
         _check_init(host)
     steps = _steps(launch, mounts)
     process = process_plan(spec["process"], seccomp)
     if launch.init:
-        process["init"] = _INIT_PATH
+        process["init"] = INIT_PATH
     return {
         "v": VERSION,
         "id": launch.id,
@@ -147,20 +121,6 @@ def _namespaces(spec: Spec) -> tuple[list[str], dict[str, str]]:
     return new, join
 
 
-def _maps(
-    uids: Sequence[IdMapping], gids: Sequence[IdMapping]
-) -> dict[str, list[list[int]]] | None:
-    if bool(uids) != bool(gids):
-        raise InvalidArgument("uidMappings and gidMappings come together")
-    if not uids:
-        return None
-    return {"uid": _map(uids), "gid": _map(gids)}
-
-
-def _map(mappings: Sequence[IdMapping]) -> list[list[int]]:
-    return [[m["containerID"], m["hostID"], m["size"]] for m in mappings]
-
-
 def _cgroup(launch: Launch) -> dict[str, Any] | None:
     if not launch.cgroup:
         return None
@@ -190,7 +150,7 @@ def _rootfs(launch: Launch, *, privileged: bool) -> dict[str, Any]:
 # ------------------------------------------------------------------ steps
 
 
-def _steps(launch: Launch, mounts: _Mounts) -> list[Step]:
+def _steps(launch: Launch, mounts: Mounts) -> list[Step]:
     spec = launch.spec
     linux = spec.get("linux", {})
     steps = [mounts.step(entry) for entry in spec.get("mounts", [])]
@@ -246,240 +206,3 @@ def _root(launch: Launch) -> Step:
         "readonly": launch.rootfs.readonly or bool(spec.get("root", {}).get("readonly")),
         "propagation": mount.PROPAGATION.get(propagation, 0),
     }
-
-
-class _Mounts:
-    """Turns mounts into steps, and collects the sources that the keeper has to open for them."""
-
-    def __init__(self, host: HostFacts, *, mapped: bool) -> None:
-        self._host = host
-        self._mapped = mapped
-        self.sources: list[dict[str, Any]] = []
-
-    def step(self, entry: Mount) -> Step:
-        target = os.path.normpath("/" + entry["destination"].lstrip("/"))
-        options = entry.get("options", [])
-        kind = entry.get("type", "")
-        if kind == "bind" or _BIND_WORDS & set(options):
-            return self._bind(entry, target, options)
-        if not kind:
-            raise InvalidArgument(f"the mount on {target} has no type")
-        if kind == "cgroup" and self._host.cgroup_v1:
-            return self._cgroup_v1(target, options)
-        return self._filesystem("cgroup2" if kind == "cgroup" else kind, entry, target, options)
-
-    def _filesystem(self, kind: str, entry: Mount, target: str, options: Sequence[str]) -> Step:
-        flags, data, propagation, rest = 0, [], [], set()
-        for word in options:
-            if word in mount.FLAGS:
-                flags = flags & ~mount.FLAGS[word][1] | mount.FLAGS[word][0]
-            elif word in mount.PROPAGATION:
-                propagation.append(mount.PROPAGATION[word])
-            elif word == "tmpcopyup":
-                rest.add(word)
-            elif word not in _IDMAP_WORDS:
-                data.append(word)
-        copy_up = "tmpcopyup" in rest
-        return {
-            "do": "mount",
-            "type": kind,
-            "source": entry.get("source") or kind,
-            "target": target,
-            # a tmpfs that is filled first becomes read-only afterwards
-            "flags": flags & ~MS_RDONLY if copy_up else flags,
-            "data": ",".join(data),
-            "propagation": propagation,
-            "copy_up": copy_up,
-            "seal": copy_up and bool(flags & MS_RDONLY),
-        }
-
-    def _bind(self, entry: Mount, target: str, options: Sequence[str]) -> Step:
-        source = entry.get("source", "")
-        if not source:
-            raise InvalidArgument(f"the mount on {target} has no source")
-        wanted = _bind_options(options)
-        maps = _maps(entry.get("uidMappings", []), entry.get("gidMappings", []))
-        if maps is None and wanted.pop("idmap") and self._mapped:
-            wanted["idmap"] = "container"
-        else:
-            wanted["idmap"] = maps
-        propagation = wanted.pop("propagation")
-        slot = self._open({"source": source, "target": target, **wanted})
-        return {"do": "bind", "slot": slot, "target": target, "propagation": propagation}
-
-    def _open(self, source: dict[str, Any]) -> int:
-        self.sources.append(source)
-        return len(self.sources) - 1
-
-    def _cgroup_v1(self, target: str, options: Sequence[str]) -> Step:
-        """A tmpfs with every version 1 hierarchy below, as Docker does it."""
-        flags = 0
-        for word in options:
-            flags = flags & ~mount.FLAGS.get(word, (0, 0))[1] | mount.FLAGS.get(word, (0, 0))[0]
-        hierarchies = [list(entry) for entry in self._host.cgroup_v1]
-        return {"do": "cgroups", "target": target, "flags": flags, "hierarchies": hierarchies}
-
-    def devices(self, extra: Sequence[Mapping[str, Any]]) -> Step:
-        """The nodes of /dev: six common ones; further ones the container was given."""
-        common = {node["path"] for node in defaults.DEFAULT_NODES}
-        nodes = []
-        for device in extra:
-            if device["path"] in common:
-                continue
-            node = {
-                "target": device["path"],
-                "type": device["type"],
-                "major": device.get("major", 0),
-                "minor": device.get("minor", 0),
-                "mode": device.get("fileMode", 0o666) & 0o7777,
-                "uid": device.get("uid", 0),
-                "gid": device.get("gid", 0),
-            }
-            if self._mapped and node["type"] != "p":
-                # mknod(2) of devices is refused in a user namespace: the keeper makes the node
-                node["slot"] = self._open({"node": node, "target": node["target"]})
-            nodes.append(node)
-        return {
-            "do": "devices",
-            "bind": self._mapped,
-            "common": [
-                [os.path.basename(n["path"]), n.get("major", 0), n.get("minor", 0)]
-                for n in defaults.DEFAULT_NODES
-            ],
-            "nodes": nodes,
-            "links": [list(link) for link in defaults.DEFAULT_LINKS],
-        }
-
-    def init(self) -> Step:
-        """tini below /dev, which leaves no empty file in the container's own layer."""
-        slot = self._open(
-            {
-                "source": self._host.tini,
-                "target": _INIT_PATH,
-                "recursive": False,
-                "set": MOUNT_ATTR_RDONLY,
-                "clear": 0,
-                "all_set": 0,
-                "all_clear": 0,
-                "idmap": None,
-            }
-        )
-        return {"do": "bind", "slot": slot, "target": _INIT_PATH, "propagation": []}
-
-
-def _bind_options(options: Sequence[str]) -> dict[str, Any]:
-    """Option words of a bind mount; with an "r" in front they hold for everything below as well."""
-    wanted: dict[str, Any] = {
-        "recursive": "rbind" in options,
-        "set": 0,
-        "clear": 0,
-        "all_set": 0,
-        "all_clear": 0,
-        "idmap": bool(_IDMAP_WORDS & set(options)),
-        "propagation": [],
-    }
-    for word in options:
-        if word == "rw":
-            continue  # what the host has mounted read-only stays so
-        if word in mount.PROPAGATION:
-            wanted["propagation"].append(mount.PROPAGATION[word])
-        elif word in mount.ATTRIBUTES:
-            _add(wanted, "set", "clear", mount.ATTRIBUTES[word])
-        elif word[:1] == "r" and word[1:] in mount.ATTRIBUTES:
-            _add(wanted, "all_set", "all_clear", mount.ATTRIBUTES[word[1:]])
-        elif word not in _BIND_WORDS | _IDMAP_WORDS | mount.FLAGS.keys():
-            raise InvalidArgument(f"unknown option {word!r} of a bind mount")
-    return wanted
-
-
-def _add(wanted: dict[str, Any], to_set: str, to_clear: str, bits: tuple[int, int]) -> None:
-    wanted[to_set] = wanted[to_set] & ~bits[1] | bits[0]
-    wanted[to_clear] |= bits[1]
-
-
-# ------------------------------------------------------------------ the process
-
-
-def process_plan(process: Process, seccomp: bytes = b"") -> Plan:
-    """What a process becomes just before it executes its program.
-
-    Raises:
-        InvalidArgument: an unknown capability or limit; no arguments.
-    """
-    if not process["args"]:
-        raise InvalidArgument("no command specified")
-    user = process["user"]
-    return {
-        "argv": list(process["args"]),
-        "env": _environment(process.get("env", [])),
-        "cwd": process["cwd"] or "/",
-        "uid": user["uid"],
-        "gid": user["gid"],
-        "groups": list(user.get("additionalGids", [])),
-        "umask": user.get("umask", 0o022),
-        "capabilities": _capabilities(process.get("capabilities")),
-        "no_new_privileges": bool(process.get("noNewPrivileges")),
-        "rlimits": [
-            [_rlimit(r["type"]), _limit(r["soft"]), _limit(r["hard"]), r["type"]]
-            for r in process.get("rlimits", [])
-        ],
-        "oom_score_adj": process.get("oomScoreAdj"),
-        "seccomp": base64.b64encode(seccomp).decode(),
-    }
-
-
-def exec_plan(request: ExecRequest) -> Plan:
-    """The process of an exec; the keeper adds the container's filter."""
-    effective = request.capabilities if request.uid == 0 else []
-    return process_plan(
-        {
-            "args": request.args,
-            "env": request.env,
-            "cwd": request.cwd,
-            "user": {
-                "uid": request.uid,
-                "gid": request.gid,
-                "additionalGids": request.groups,
-                "umask": 0o022 if request.umask is None else request.umask,
-            },
-            "capabilities": {
-                "bounding": request.capabilities,
-                "effective": effective,
-                "permitted": effective,
-            },
-            "noNewPrivileges": request.no_new_privileges,
-        }
-    )
-
-
-def _environment(entries: Sequence[str]) -> dict[str, str]:
-    """Of two entries with one name the last one wins."""
-    environment = {}
-    for entry in entries:
-        name, equals, value = entry.partition("=")
-        if name and equals:
-            environment[name] = value
-    return environment
-
-
-def _capabilities(sets: Capabilities | None) -> dict[str, int] | None:
-    if sets is None:
-        return None
-    return {
-        "bounding": capabilities.mask(sets.get("bounding", [])),
-        "effective": capabilities.mask(sets.get("effective", [])),
-        "permitted": capabilities.mask(sets.get("permitted", [])),
-        "inheritable": capabilities.mask(sets.get("inheritable", [])),
-        "ambient": capabilities.mask(sets.get("ambient", [])),
-    }
-
-
-def _rlimit(name: str) -> int:
-    number = _RLIMITS.get(name.removeprefix("RLIMIT_"))
-    if number is None:
-        raise InvalidArgument(f"unknown resource limit {name!r}")
-    return number
-
-
-def _limit(value: int) -> int:
-    return -1 if value in (-1, _RLIM_INFINITY) else value

@@ -205,9 +205,12 @@ def _cgroups(scene: Scene, step: Step) -> None:
     os.close(target)
     top = scene.open(step["target"], os.O_RDONLY | os.O_DIRECTORY)
     os.fchdir(top)
-    for options, name in step["hierarchies"]:
+    for options, name, slot in step["hierarchies"]:
         os.mkdir(name, 0o755)
-        _libc.mount("cgroup", name, "cgroup", flags, options)
+        if slot is None:
+            _libc.mount("cgroup", name, "cgroup", flags, options)
+        else:
+            _libc.move_mount(scene.slots[slot], "", top, name)
         controllers = options.split(",")
         if len(controllers) > 1:
             for controller in controllers:

@@ -286,6 +286,12 @@ class UpdateBody(Resources, frozen=True):
     restart_policy: RestartPolicy | None = None
 
 
+class ReplaceImage(Body, frozen=True):
+    """``POST /pannier/containers/{id}/image``."""
+
+    image: str
+
+
 class ExecConfig(Body, frozen=True):
     """``POST /containers/{id}/exec``."""
 

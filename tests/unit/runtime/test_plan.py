@@ -14,7 +14,9 @@ from pannier.oci.runtime import Mount, Spec
 from pannier.runtime import plan
 from pannier.runtime.model import ExecRequest, Launch, Rootfs, Stdio
 
-HOST = plan.HostFacts(tini="/usr/bin/tini-static", cgroup_v1=[("cpu,cpuacct", "cpu,cpuacct")])
+HOST = plan.HostFacts(
+    tini="/usr/bin/tini-static", cgroup_v1=[("cpu,cpuacct", "/sys/fs/cgroup/cpu,cpuacct")]
+)
 MAPPING = {"containerID": 0, "hostID": 100000, "size": 65536}
 
 
@@ -82,10 +84,21 @@ def test_targets_are_normal_paths() -> None:
 
 
 def test_cgroup_mount_follows_the_host() -> None:
-    assert steps(build(spec()), "cgroups")[0]["hierarchies"] == [["cpu,cpuacct", "cpu,cpuacct"]]
+    (mounted,) = steps(build(spec()), "cgroups")
+    assert mounted["hierarchies"] == [["cpu,cpuacct", "cpu,cpuacct", None]]
     unified = plan.build(launch(spec()), plan.HostFacts())
     mounted = [s for s in unified["steps"] if s.get("target") == "/sys/fs/cgroup"]
     assert [(s["do"], s["type"]) for s in mounted] == [("mount", "cgroup2")]
+
+
+def test_without_a_cgroup_namespace_the_own_cgroup_is_bound() -> None:
+    made = spec()
+    made["linux"]["namespaces"] = [{"type": "mount"}, {"type": "user"}]
+    result = build(made, cgroup="p/default/c1")
+    (step,) = steps(result, "cgroups")
+    bound = result["sources"][step["hierarchies"][0][2]]
+    assert bound["source"] == "/sys/fs/cgroup/cpu,cpuacct/p/default/c1"
+    assert bound["set"] & _libc.MOUNT_ATTR_RDONLY
 
 
 def test_flags_and_data_are_told_apart() -> None:
