@@ -44,8 +44,7 @@ class _Build:
         options = _options(call)
 
         async def build(report: Report) -> None:
-            output: Report = _drop if options.quiet else report
-            image_id = await self._builder.build(call.upload(), options, output)
+            image_id = await self._builder.build(call.upload(), options, report)
             _report_result(image_id, options, report)
 
         return await report_lines(call, build)
@@ -84,10 +83,6 @@ def _json(call: Call, name: str, kind: type[dict[str, _T]]) -> dict[str, _T]:
         return msgspec.json.decode(text, type=kind | None) or {} if text else {}
     except msgspec.DecodeError as error:
         raise InvalidArgument(f"bad parameter: {name}: {error}") from error
-
-
-def _drop(_: Progress) -> None:
-    """A quiet build shows only its result."""
 
 
 def _report_result(image_id: str, options: BuildOptions, report: Report) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, ParamSpec, TypeVar
 
 from pannier.base.errors import InvalidArgument, NotFound
-from pannier.build.ignore import read_ignore
+from pannier.base.ignore import read_ignore
 from pannier.build.selection import Digests, kind_of, select
 from pannier.build.trees import DirectoryTree, TarTree, resolve
 from pannier.images.compression import Decompressed

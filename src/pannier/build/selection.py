@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pannier.base.errors import InvalidArgument, NotFound
-from pannier.build.ignore import glob_to_regex
+from pannier.base.ignore import glob_to_regex
 from pannier.build.trees import Entry, Tree, resolve, walk
 
 _WILDCARD = re.compile(r"[*?\[]")

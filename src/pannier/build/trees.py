@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
-from pannier.build.ignore import Ignore
+from pannier.base.ignore import Ignore
 from pannier.images import tarformat
 from pannier.images.extract import split
 from pannier.images.tarformat import TarReader, malformed

@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from pannier.base.errors import InvalidArgument
+from pannier.base.ignore import read_ignore
 from pannier.build.copying import Owner, Target, copy_selected
-from pannier.build.ignore import read_ignore
 from pannier.build.selection import Digests, Selected, kind_of, select
 from pannier.build.trees import DirectoryTree, Entry, TarTree, Tree
 from pannier.images.compression import Decompressed

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _USER: Option = ("user", "u", "text", "USER[:GROUP]", "Run as this user, by name or number")
 _WORKDIR: Option = ("workdir", "w", "text", "PATH", "Working directory")
 _ENV: Option = ("env", "e", "list", "NAME[=VALUE]", "Set a variable")
-_SHELL_COMMANDS = (
+_LOGIN = (
     # As su -l does: the user's own shell from the user database, as a login shell.
     'user=$(id -un); shell=$(getent passwd "$user" 2>/dev/null | cut -d: -f7); '
     'home=$(getent passwd "$user" 2>/dev/null | cut -d: -f6); '
@@ -60,7 +60,7 @@ def _shell(session: Session, flags: Flags, words: list[str]) -> int:
     tty = sys.stdin.isatty()
     command = words[1:]
     config: dict[str, Any] = {
-        "Cmd": ["/bin/sh", "-c", " ".join(command) if command else _SHELL_COMMANDS],
+        "Cmd": ["/bin/sh", *(["-lc", 'exec "$@"', "sh", *command] if command else ["-c", _LOGIN])],
         "Tty": tty,
         "User": flags.text("user") or "root",
         "WorkingDir": flags.text("workdir"),

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pannier.base.errors import InvalidArgument, NotFound
+from pannier.base.ignore import Ignore, read_ignore
 from pannier.client import tarball
-from pannier.client.dockerignore import IgnoreRules
 
 _DOCKERFILE = "Dockerfile"
 _ADDED = ".pannier.Dockerfile"  # name in the tar for a Dockerfile that is not in the directory
@@ -73,19 +73,17 @@ def _locate(directory: str, dockerfile: str, text: bytes | None) -> tuple[str, b
     return inside, None
 
 
-def _rules(directory: str, dockerfile: str) -> IgnoreRules:
+def _rules(directory: str, dockerfile: str) -> Ignore:
     """Those beside the Dockerfile go before the directory's."""
     for name in (f"{dockerfile}.dockerignore", ".dockerignore"):
         path = os.path.join(directory, name)
         if os.path.isfile(path):
             with open(path, encoding="utf-8-sig") as stream:
-                return IgnoreRules(stream)
-    return IgnoreRules(())
+                return read_ignore(stream.read(), os.path.basename(path))
+    return Ignore(())
 
 
-def _pieces(
-    directory: str, rules: IgnoreRules, dockerfile: str, text: bytes | None
-) -> Iterator[bytes]:
+def _pieces(directory: str, rules: Ignore, dockerfile: str, text: bytes | None) -> Iterator[bytes]:
     needed = {dockerfile, ".dockerignore"}
     for path in _walk(directory, "", rules, needed):
         yield from tarball.add_path(os.path.join(directory, path), path, owner=False)
@@ -94,13 +92,13 @@ def _pieces(
     yield tarball.end()
 
 
-def _walk(directory: str, prefix: str, rules: IgnoreRules, needed: set[str]) -> Iterator[str]:
+def _walk(directory: str, prefix: str, rules: Ignore, needed: set[str]) -> Iterator[str]:
     """Paths that are sent, parents before children, in a stable order."""
     with os.scandir(os.path.join(directory, prefix)) as entries:
         found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
     for name, is_directory in found:
         path = f"{prefix}/{name}" if prefix else name
-        ignored = rules.ignores(path)
+        ignored = rules.matches(path)
         wanted_below = is_directory and any(need.startswith(path + "/") for need in needed)
         if not ignored or path in needed or wanted_below:
             yield path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pannier.base.database import Database
 from pannier.base.instance import Instance
 from pannier.build.builder import Builder
+from pannier.build.changes import apply_changes
 from pannier.build.ports import Report
 from pannier.engine.engine import Engine
 from pannier.images.store import Image
@@ -39,6 +40,7 @@ class DaemonBackend:
             _DRAIN_S,
         )
         engine.system.build_cache = self.builder.cache_records
+        engine.committer.apply = engine.images.apply = apply_changes
 
     async def _pull(self, ref: str, report: Report) -> Image:
         await self._engine.images.pull(ref, report=report)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from pannier.engine.model import Container
 from pannier.oci.image import ContainerDefaults, History, ImageConfig, RootFS
 from pannier.wire.containers import ContainerConfig
 
-Changes = Callable[[ContainerDefaults, tuple[str, ...]], ContainerDefaults]
+Changes = Callable[[ContainerDefaults, Sequence[str]], ContainerDefaults]
 
 
 class CommitWish(Protocol):

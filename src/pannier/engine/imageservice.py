@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 
+from pannier.engine.commit import Changes
 from pannier.engine.ground import Ground
 from pannier.images import archive, bootstrap, filtering, flat, registry, removal, summaries
 from pannier.images.report import Report
+from pannier.oci.image import ContainerDefaults
 from pannier.wire import images as wire
 
 Filters = Mapping[str, list[str]]
@@ -15,9 +17,13 @@ Bytes = AsyncIterator[bytes]
 
 
 class ImageService:
-    """Implements the API's ``Images``; see the Protocol there for what each method promises."""
+    """Implements the API's ``Images``; see the Protocol there for what each method promises.
+
+    ``apply`` applies Dockerfile instructions: the build package's work, handed in from above.
+    """
 
     def __init__(self, ground: Ground) -> None:
+        self.apply: Changes | None = None
         self._ground = ground
         self._store = ground.images
 
@@ -69,7 +75,12 @@ class ImageService:
     async def import_tar(
         self, tar: Bytes, *, name: str, changes: Sequence[str], comment: str
     ) -> str:
-        image = await flat.import_tar(self._store, tar, name=name, comment=comment)
+        defaults = ContainerDefaults()
+        if changes and self.apply:
+            defaults = self.apply(defaults, changes)
+        image = await flat.import_tar(
+            self._store, tar, name=name, defaults=defaults, comment=comment
+        )
         self._tell("import", image.id, name)
         return image.id
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pannier.base.errors import InvalidArgument, NotFound
-from pannier.build.ignore import read_ignore
+from pannier.base.ignore import read_ignore
 from pannier.build.selection import Digests, kind_of, select
 from pannier.build.trees import DirectoryTree, TarTree, Tree, resolve, walk
 

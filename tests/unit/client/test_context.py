@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from pannier.base.errors import InvalidArgument, NotFound
+from pannier.base.ignore import read_ignore
 from pannier.client import tarball
 from pannier.client.context import from_directory, from_text
-from pannier.client.dockerignore import IgnoreRules
 
 
 def _names(context) -> list[str]:
@@ -48,7 +48,7 @@ def _make(root: Path, *names: str) -> None:
     ],
 )
 def test_dockerignore(rules: list[str], path: str, ignored: bool) -> None:
-    assert IgnoreRules(rules).ignores(path) is ignored
+    assert read_ignore("\n".join(rules)).matches(path) is ignored
 
 
 def test_ignored_files_are_not_sent(tmp_path: Path) -> None:

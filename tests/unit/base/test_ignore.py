@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pannier.base.errors import InvalidArgument
-from pannier.build.ignore import read_ignore
+from pannier.base.ignore import read_ignore
 
 
 @pytest.mark.parametrize(
