@@ -219,8 +219,10 @@ def test_capabilities_added_and_dropped(daemon: EngineUnderTest) -> None:
 
 def test_no_new_privileges(daemon: EngineUnderTest) -> None:
     """A set-user-id program runs without its privilege."""
-    script = "cp /usr/bin/id /usr/bin/suid-id && chmod u+s /usr/bin/suid-id && " \
+    script = (
+        "cp /usr/bin/id /usr/bin/suid-id && chmod u+s /usr/bin/suid-id && "
         "setpriv --reuid 1000 --clear-groups suid-id -u"
+    )
     assert run(daemon, IMAGE, "sh", "-c", script) == "0"
     option = ("--security-opt", "no-new-privileges")
     assert run(daemon, *option, IMAGE, "sh", "-c", script) == "1000"
@@ -229,9 +231,7 @@ def test_no_new_privileges(daemon: EngineUnderTest) -> None:
 
 
 def test_seccomp_can_be_switched_off(daemon: EngineUnderTest) -> None:
-    text = run(
-        daemon, "--security-opt", "seccomp=unconfined", IMAGE, "cat", "/proc/self/status"
-    )
+    text = run(daemon, "--security-opt", "seccomp=unconfined", IMAGE, "cat", "/proc/self/status")
     assert status(text)["Seccomp"] == "0"
 
 

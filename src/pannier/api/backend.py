@@ -75,6 +75,10 @@ class Container(Protocol):
     def config(self) -> c.ContainerConfig: ...
     @property
     def host_config(self) -> c.HostConfig: ...
+    @property
+    def warnings(self) -> list[str]:
+        """What its owner should know, though it is no error."""
+        ...
 
 
 class Containers(Protocol):

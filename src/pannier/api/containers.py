@@ -70,7 +70,7 @@ class _Containers:
         body = await call.body(CreateBody)
         name = call.text("name").removeprefix("/")
         container = await self._containers.create(name or None, body)
-        return call.json(Created(container.id), 201)
+        return call.json(Created(container.id, container.warnings), 201)
 
     async def inspect(self, call: Call) -> web.StreamResponse:
         found = await self._containers.inspect(call.params["id"], size=call.flag("size"))

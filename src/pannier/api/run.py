@@ -45,7 +45,7 @@ class _Run:
         session = await complete(self._begin(body), _Session.close)
         if session.attachment is None:
             await session.close()
-            return call.json(Created(session.container_id), 201)
+            return call.json(Created(session.container_id, session.warnings), 201)
         try:
             header = f"Pannier-Container: {session.container_id}\r\n"
             connection = hijack(call, FRAMES, header)
@@ -57,7 +57,7 @@ class _Run:
 
     async def _begin(self, body: RunBody) -> _Session:
         container = await self._containers.create(body.name or None, body.body)
-        session = _Session(container.id)
+        session = _Session(container.id, container.warnings)
         streams = body.attach
         try:
             if streams.stdin or streams.stdout or streams.stderr:
@@ -84,8 +84,9 @@ class _Run:
 class _Session:
     """One container started by this request, with who listens to it."""
 
-    def __init__(self, container_id: str) -> None:
+    def __init__(self, container_id: str, warnings: list[str]) -> None:
         self.container_id = container_id
+        self.warnings = warnings
         self.attachment: Attachment | None = None
         self.result: asyncio.Future[int] | None = None
 

@@ -34,7 +34,10 @@ def _run(session: Session, flags: Flags, words: list[str]) -> int:
     check_terminal(tty=body.get("Tty", False), stdin=attach["stdin"])
     response = _ask(session, flags, "/pannier/run", request, hijack=any(attach.values()))
     if response.status == 201:
-        container_id = jsonlite.decode(response.read())["Id"]
+        created = jsonlite.decode(response.read())
+        container_id = created["Id"]
+        for warning in created.get("Warnings") or ():
+            posix.write(2, f"pannier: {warning}\n".encode())
         _write_cidfile(flags, container_id)
         posix.write(1, container_id.encode() + b"\n")
         return 0

@@ -64,6 +64,7 @@ class Containers:
 
     async def create(self, name: str | None, body: wire.CreateBody) -> Container:
         container = await self._parts.creator.create(name, body)
+        container.warnings = self._ground.links.exposure(container)
         self._ground.publish(container, "create")
         return container
 

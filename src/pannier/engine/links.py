@@ -9,7 +9,13 @@ import msgspec
 
 from pannier.engine.model import Container
 from pannier.network.manager import NetworkManager
-from pannier.network.model import AttachRequest, Endpoint, EndpointRequest, PortRequest
+from pannier.network.model import (
+    AttachRequest,
+    Endpoint,
+    EndpointRequest,
+    PortRequest,
+    PublishedPort,
+)
 from pannier.wire.containers import EndpointSettings, PortBinding
 
 
@@ -49,6 +55,15 @@ class NetworkLinks:
             binding = PortBinding(host_ip=port.host_ip, host_port=str(port.host_port))
             bindings.setdefault(f"{port.container_port}/{port.protocol}", []).append(binding)
         container.record.published = bindings
+
+    def exposure(self, container: Container) -> list[str]:
+        """Warnings about ports that the host's firewall would have refused by itself."""
+        wished = [
+            PublishedPort(wish.container_port, wish.protocol, wish.host_ip, number)
+            for wish in _port_wishes(container)
+            if (number := int(wish.host_port.partition("-")[0] or 0))
+        ]
+        return list(self._networks.exposure(wished)) if wished else []
 
     def announce(self, container: Container) -> None:
         if container.record.networks:

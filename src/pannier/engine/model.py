@@ -125,6 +125,7 @@ class Container:
     def __init__(self, record: Record) -> None:
         self.record = record
         self.lock = asyncio.Lock()
+        self.warnings: list[str] = []
         self.exited = asyncio.Event()
         self.removed = asyncio.Event()
         self.starts = 0

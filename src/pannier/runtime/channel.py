@@ -68,6 +68,12 @@ class Channel:
         self._queue.clear()
         self._sock.close()
 
+    def __enter__(self) -> Channel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def send(self, message: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
         """Send *message*; the *fds* stay open here.
 

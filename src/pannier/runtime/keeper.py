@@ -244,14 +244,16 @@ class Keeper:
         }
 
     def ended(self, container: Container, record: dict[str, Any], *, write: bool = True) -> None:
-        """Write the exit down, then tell it."""
+        """Write the exit down, then tell it, unless it was asked for by ``discard``."""
         if write:
             self.records.write_exit(container.id, record)
         self.loop.remove(container.pidfd)
         container.ended(record)
-        self.server.broadcast(channel.event("exit", **record))
+        discarded = container.id in self._discarding
+        if not discarded:
+            self.server.broadcast(channel.event("exit", **record))
         self._drain(container)
-        if container.id in self._discarding:
+        if discarded:
             self._erase_discarded(container)
         elif replay.wanted(container, record) and not self.server.peers:
             self._when_drained(container.id, lambda: replay.begin(self, container))
