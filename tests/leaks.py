@@ -66,7 +66,7 @@ class Snapshot:
 
 
 def leaks(
-    instance: Instance, before: Snapshot, *, timeout: float = 10.0, ignore: Collection[str] = ()
+    instance: Instance, before: Snapshot, *, timeout: float = 30.0, ignore: Collection[str] = ()
 ) -> dict[str, list[str]]:
     """What is more than *before* and stays: clean-up behind may take up to *timeout* seconds.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from engine_under_test import Done, EngineUnderTest
@@ -22,14 +22,14 @@ Inside = Callable[..., Done]
 
 
 @pytest.fixture
-def inside(daemon: EngineUnderTest) -> Iterator[Inside]:
+def inside(daemon: EngineUnderTest) -> Inside:
     """Runs commands in one plain container, as its root."""
     daemon.cli("run", "-d", "--name", "plain", "--hostname", "plainhost", IMAGE, *SLEEP)
 
     def run(*command: str) -> Done:
         return daemon.cli_try("exec", "plain", *command)
 
-    yield run
+    return run
 
 
 def run(daemon: EngineUnderTest, *words: str) -> str:
@@ -109,53 +109,46 @@ def test_files_belong_to_its_own_users(inside: Inside, daemon: EngineUnderTest) 
     assert inside("stat", "-c", "%U", "/etc/new").out.strip() == "www-data"
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "mount -t tmpfs none /mnt",
-        "mount -t proc none /mnt",
-        "mount --bind /etc /mnt",
-        "mount -o remount,rw /sys",
-        "mount -o remount,rw /proc/sys",
-        "umount /proc/sys",
-        "umount /etc/hosts",
-        "unshare --mount true",
-        "unshare --user --map-root-user mount -t tmpfs none /mnt",
-        "unshare --net true",
-        "nsenter --target 1 --mount --net true",
-        "mknod /dev/disk b 8 0",
-        "mknod /tmp/memory c 1 1",
-        "dmesg",
-        "echo x > /proc/sys/kernel/hostname",
-        "echo 1 > /proc/sys/vm/drop_caches",
-        "echo /tmp/x > /proc/sys/kernel/core_pattern",
-        "echo 1 > /proc/sys/net/ipv4/ip_forward",
-        "echo b > /proc/sysrq-trigger",
-        "echo x > /sys/kernel/uevent_helper",
-        "echo 0 > /sys/class/net/lo/mtu",
-        "echo $$ > /sys/fs/cgroup/memory/cgroup.procs || echo $$ > /sys/fs/cgroup/cgroup.procs",
-        "mkdir /sys/fs/cgroup/memory/mine || mkdir /sys/fs/cgroup/mine",
-        "head -c1 /proc/kcore",
-        "head -c1 /dev/mem",
-        "head -c1 /dev/kmsg",
-        "ls /proc/acpi/* /proc/scsi/* /sys/firmware/*",
-        "date --set @0",
-        "chroot /proc/1/root/../../.. ls /var/tmp/pannier-tests",
-        "nice -n -5 true 2>&1 | grep -q . && false",
-        "chattr +i /etc/passwd",
-    ],
-)
-def test_refuses(plain: EngineUnderTest, command: str) -> None:
-    done = plain.cli_try("exec", "plain", "sh", "-c", command)
-    assert done.code not in {0, 125, 126, 127}, (done.out, done.err)
+FORBIDDEN_COMMANDS = [
+    "mount -t tmpfs none /mnt",
+    "mount -t proc none /mnt",
+    "mount --bind /etc /mnt",
+    "mount -o remount,rw /sys",
+    "mount -o remount,rw /proc/sys",
+    "umount /proc/sys",
+    "umount /etc/hosts",
+    "unshare --mount true",
+    "unshare --user --map-root-user mount -t tmpfs none /mnt",
+    "unshare --net true",
+    "nsenter --target 1 --mount --net true",
+    "mknod /dev/disk b 8 0",
+    "mknod /tmp/memory c 1 1",
+    "dmesg",
+    "echo x > /proc/sys/kernel/hostname",
+    "echo 1 > /proc/sys/vm/drop_caches",
+    "echo /tmp/x > /proc/sys/kernel/core_pattern",
+    "echo 1 > /proc/sys/net/ipv4/ip_forward",
+    "echo b > /proc/sysrq-trigger",
+    "echo x > /sys/kernel/uevent_helper",
+    "echo 0 > /sys/class/net/lo/mtu",
+    "echo $$ > /sys/fs/cgroup/memory/cgroup.procs || echo $$ > /sys/fs/cgroup/cgroup.procs",
+    "mkdir /sys/fs/cgroup/memory/mine || mkdir /sys/fs/cgroup/mine",
+    "head -c1 /proc/kcore | grep -q .",
+    "head -c1 /dev/mem | grep -q .",
+    "head -c1 /dev/kmsg | grep -q .",
+    "ls /proc/acpi/* /proc/scsi/* /sys/firmware/*",
+    "date --set @0",
+    "chroot /proc/1/root/../../.. ls /var/tmp/pannier-tests",
+    "nice -n -5 true 2>&1 | grep -q . && false",
+    "chattr +i /etc/passwd",
+]
 
 
-@pytest.fixture(scope="module")
-def plain(module_daemon: EngineUnderTest) -> Iterator[EngineUnderTest]:
-    """One container for all of `test_refuses`, which change nothing."""
-    module_daemon.cli("run", "-d", "--name", "plain", IMAGE, *SLEEP)
-    yield module_daemon
-    module_daemon.cli("rm", "-f", "plain")
+def test_what_root_inside_may_not_do(inside: Inside) -> None:
+    done = {command: inside("sh", "-c", command) for command in FORBIDDEN_COMMANDS}
+    # 126 and 127 would say that the test asks for a program that is not there.
+    wrong = {c: (d.code, d.out, d.err) for c, d in done.items() if d.code in {0, 125, 126, 127}}
+    assert wrong == {}
 
 
 # Numbers for x86-64 (arch/x86/entry/syscalls/syscall_64.tbl).
@@ -316,8 +309,8 @@ def test_users_are_looked_up_in_the_containers_own_files(daemon: EngineUnderTest
     got = daemon.cli("exec", "--user", "fresh", "users", "sh", "-c", "id -u; echo $HOME").split()
     assert got == ["4321", "/home/fresh"]
     done = daemon.cli_try("exec", "--user", "nosuch", "users", "true")
-    assert done.code in {125, 126}
-    assert "unable to find user nosuch" in done.err
+    assert done.code == 126
+    assert "unable to find user nosuch" in done.err + done.out
 
 
 def test_a_shared_namespace_is_shared_and_no_other(daemon: EngineUnderTest) -> None:

@@ -16,7 +16,7 @@ from pannier.base.errors import Conflict, InvalidArgument, NotFound, PannierErro
 from pannier.base.instance import Instance
 from pannier.oci import defaults
 from pannier.oci.runtime import Mount, Spec
-from pannier.runtime.client import ExecRequest, Rootfs, Stdio
+from pannier.runtime.client import ExecRequest, LogPolicy, Rootfs, Stdio
 
 
 @pytest.fixture
@@ -410,6 +410,45 @@ async def test_the_daemon_is_away(lab: KeeperLab) -> None:
     assert known.exit is not None
     assert (known.state, known.exit.exit_code) == ("exited", 5)
     await lab.runtime.forget("c1")
+    await lab.logger.remove("c1")
+
+
+REBOOT = """
+import ctypes, os, time
+os.write(os.open("/root/count", os.O_CREAT | os.O_APPEND | os.O_WRONLY), b"x")
+if os.path.getsize("/root/count") == 1:
+    time.sleep(0.3)
+    ctypes.CDLL(None).reboot(0x01234567)
+print("again", flush=True)
+time.sleep(60)
+"""
+
+
+def may_reboot(spec: Spec) -> None:
+    for names in spec["process"]["capabilities"].values():
+        if "CAP_SYS_BOOT" not in names:  # type: ignore[operator]
+            names.append("CAP_SYS_BOOT")  # type: ignore[attr-defined]
+    del spec["linux"]["seccomp"]
+
+
+async def test_reboot_with_the_daemon_there_is_an_exit(lab: KeeperLab) -> None:
+    await lab.start("c1", ["python3", "-c", REBOOT], spec=may_reboot, replay=True)
+    ended, _ = await lab.finish("c1")
+    assert ended.signal == signal.SIGHUP
+
+
+async def test_reboot_with_the_daemon_away_is_replayed(lab: KeeperLab) -> None:
+    log = LogPolicy(str(lab.instance.data / "c1.log"), 0, 1)
+    before = await lab.start("c1", ["python3", "-c", REBOOT], spec=may_reboot, replay=True, log=log)
+    lab.runtime.close()
+    async with asyncio.timeout(10):
+        while b"again" not in Path(log.path).read_bytes():
+            await asyncio.sleep(0.05)
+    await lab.runtime.connect()
+    (known,) = await lab.runtime.list()
+    assert (known.state, known.replayed) == ("running", True)
+    assert known.pid != before
+    await lab.runtime.discard("c1")
     await lab.logger.remove("c1")
 
 

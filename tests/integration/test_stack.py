@@ -175,8 +175,10 @@ def test_an_update_that_fails_leaves_the_old_replicas(stack):
     stack.write(SERVER % ("1", "test -e /ready"))
     stack("up", "-d", "--wait")
     before = [view["Id"] for view in stack.containers("app")]
-    stack.write(SERVER % ("2", "false"))
-    assert "unhealthy" in stack.fails("up", "-d")
+    stack.write(SERVER % ("2", "echo not yet; false"))
+    error = stack.fails("up", "-d")
+    assert "is unhealthy" in error
+    assert "(health check, exit code 1) not yet" in error
     assert [view["Id"] for view in stack.containers("app")] == before
 
 

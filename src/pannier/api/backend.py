@@ -187,7 +187,10 @@ class Execs(Protocol):
     """``engine.execs``."""
 
     async def create(self, ref: str, config: c.ExecConfig) -> str: ...
-    def config(self, exec_id: str) -> c.ExecConfig: ...
+    def startable(self, exec_id: str) -> c.ExecConfig:
+        """Its configuration, or the reason why it cannot be started now."""
+        ...
+
     async def start(
         self, exec_id: str, *, detach: bool, size: tuple[int, int] | None
     ) -> Attachment | None:

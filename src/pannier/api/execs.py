@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
-from pannier.api.backend import Execs
+from pannier.api.backend import Attachment, Execs
 from pannier.api.call import Call
-from pannier.api.hijack import Hijacked, hijack
+from pannier.api.hijack import Connection, Hijacked, hijack
 from pannier.api.pump import STDERR, Pump, frame, parse_keys
 from pannier.api.router import Route
 from pannier.api.waiting import complete, release
@@ -41,32 +41,23 @@ class _Execs:
     async def start(self, call: Call) -> web.StreamResponse:
         exec_id = call.params["id"]
         body = await call.body(ExecStart)
-        config = self._execs.config(exec_id)
+        config = self._execs.startable(exec_id)
         size = body.console_size or config.console_size
+        if body.detach:
+            await self._execs.start(exec_id, detach=True, size=size)
+            return call.empty(200)
+        # Before the process is there, as Docker does: docker-py loses output that comes together
+        # with the head of the answer.
+        connection = hijack(call, call.stream_type(tty=config.tty))
         try:
             attachment = await complete(
-                self._execs.start(exec_id, detach=body.detach, size=size), release
+                self._execs.start(exec_id, detach=False, size=size), release
             )
         except PannierError as error:
-            if body.detach or "exit_code" not in error.fields:
-                raise
-            return await _tell_failure(call, error, tty=config.tty)
-        if attachment is None:
-            return call.empty(200)
-        try:
-            connection = hijack(call, call.stream_type(tty=config.tty))
-            pump = Pump(
-                connection,
-                attachment,
-                framed=not config.tty,
-                stdin=config.attach_stdin,
-                tty=config.tty,
-                keys=parse_keys(config.detach_keys),
-            )
-            await pump.run()
-            await connection.finish()
-        finally:
-            await attachment.close()
+            await connection.write(_failure(error, tty=config.tty))
+        else:
+            await _carry(connection, attachment, config)
+        await connection.finish()
         return Hijacked()
 
     async def resize(self, call: Call) -> web.StreamResponse:
@@ -78,14 +69,24 @@ class _Execs:
         return call.json(await self._execs.inspect(call.params["id"]))
 
 
-async def _tell_failure(call: Call, error: PannierError, *, tty: bool) -> web.StreamResponse:
-    """A command that cannot be run ends like one that failed.
+async def _carry(connection: Connection, attachment: Attachment | None, config: ExecConfig) -> None:
+    assert attachment is not None, "only a detached one has none"
+    pump = Pump(
+        connection,
+        attachment,
+        framed=not config.tty,
+        stdin=config.attach_stdin,
+        tty=config.tty,
+        keys=parse_keys(config.detach_keys),
+    )
+    try:
+        await pump.run()
+    finally:
+        await attachment.close()
 
-    Docker's clients read the exit code (126 or 127) from the exec instance; an error status
-    would make it 1.
-    """
-    connection = hijack(call, call.stream_type(tty=tty))
+
+def _failure(error: PannierError, *, tty: bool) -> bytes:
+    """A command that cannot be run ends like one that failed: Docker's clients read the exit code
+    (126 or 127) from the exec instance."""
     text = f"{error.message}\r\n".encode()
-    await connection.write(text if tty else frame(STDERR, text))
-    await connection.finish()
-    return Hijacked()
+    return text if tty else frame(STDERR, text)

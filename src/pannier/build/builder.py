@@ -7,7 +7,6 @@ it but its image and what the cache holds.
 from __future__ import annotations
 
 import posixpath
-import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
@@ -88,12 +87,6 @@ class Builder:
         for tag in tags:
             self._images.tag(image, str(tag))
         return image.id
-
-    async def build_text(self, dockerfile: str, options: BuildOptions, report: Report) -> str:
-        """Build from a Dockerfile alone, such as a recipe of `recipes`; as ``build`` otherwise."""
-        with tempfile.TemporaryDirectory(dir=self._tmp, prefix="recipe-") as directory:
-            Path(directory, "Dockerfile").write_text(dockerfile)
-            return await self.build(Path(directory), options, report)
 
     async def prune(
         self, filters: Mapping[str, Sequence[str]], *, all_: bool, keep: int

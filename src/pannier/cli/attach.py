@@ -13,7 +13,7 @@ from pannier.cli.flags import Flags, Option
 from pannier.cli.session import Session
 from pannier.client import jsonlite
 from pannier.client.bare import Response
-from pannier.client.relay import Relay
+from pannier.client.relay import Relay, write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,18 @@ def _console(session: Session, flags: Flags, words: list[str]) -> int:
     name = facts["Name"].removeprefix("/")
     sys.stderr.write(f"The console of {name}; leave it with ctrl-p ctrl-q.\n")
     sys.stderr.flush()
+    _show_prompt(session, str(facts["Id"]))
     return join(session, flags, facts, stdin=True)
+
+
+def _show_prompt(session: Session, container_id: str) -> None:
+    """The line that the console stands on: its ``login:`` was written before we came."""
+    from pannier.cli.logs import frames  # noqa: PLC0415 - a small part of it
+
+    response = session.client.containers.logs(container_id, {"stdout": True, "tail": "1"})
+    line = b"".join(data for _, data in frames(response))
+    if not line.endswith(b"\n"):
+        write_all(1, line)
 
 
 def _check_running(facts: dict[str, Any], name: str) -> None:
@@ -84,7 +95,7 @@ def join(
         with suppress(NotModified):  # it runs already: its next exit is what we wait for
             containers.start(container_id)
     if tty:
-        remote.resize()
+        remote.resize(redraw=not start)
     relay = converse(
         response.connection,
         remote,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
-from pannier.base.errors import Conflict, NotFound, PannierError
+from pannier.base.errors import Conflict, InvalidArgument, NotFound, NotModified, PannierError
 from pannier.cli.command import Command
 from pannier.cli.flags import Flags, Option
 from pannier.cli.run_body import create_body
@@ -16,6 +17,7 @@ from pannier.cli.transfer import pull_for_run
 _WAIT = 90  # seconds; systemd on a loaded machine takes a few
 _POLL = 0.2  # seconds between two looks at the state
 _ASK = "systemctl is-system-running --wait 2>/dev/null || systemctl is-system-running 2>/dev/null"
+_OURS = {"no-wait", "quiet", "timeout"}
 _TAKEN = {
     "add-host", "annotation", "cap-add", "cap-drop", "cpu-shares", "cpus", "cpuset-cpus", "device",
     "dns", "dns-search", "env", "env-file", "host-ca", "hostname", "ip", "label", "mac-address",
@@ -37,27 +39,57 @@ def _options() -> tuple[Option, ...]:
 
 
 def _boot(session: Session, flags: Flags, words: list[str]) -> int:
-    image, name = words[0], words[1]
+    quiet, name = flags.on("quiet"), words[-1]
+    started = time.monotonic()
+    settings = {key: value for key, value in flags.typed() if key not in _OURS}
+    if len(words) == 1:
+        container_id = _start_again(session, settings, name)
+    else:
+        container_id = _start_new(session, settings, words[0], name)
+    if quiet:
+        sys.stdout.write(f"{container_id}\n")
+    else:
+        sys.stderr.write(f"Booting {name} ...\n")
+        sys.stderr.flush()
+    state = "" if flags.on("no-wait") else _wait(session, container_id, name, flags)
+    if not quiet:
+        facts = session.client.containers.inspect(container_id)
+        _tell(facts, name, state, time.monotonic() - started)
+    return 0
+
+
+def _start_again(session: Session, settings: dict[str, Any], name: str) -> str:
+    """One that is there; returns its id."""
     containers = session.client.containers
-    ours = Flags(
-        {key: value for key, value in flags.typed() if key not in {"no-wait", "quiet", "timeout"}}
-    )
-    body = create_body(ours, image, [])
+    try:
+        facts = containers.inspect(name)
+    except NotFound as error:
+        raise NotFound(error.message, hint=f"to make it: pannier boot IMAGE {name}") from error
+    if facts["HostConfig"]["Runtime"] != "os":
+        raise Conflict(f"{name} is not an OS container", hint=f"pannier start {name}")
+    if settings:
+        raise InvalidArgument(
+            f"{name} is there already: --{next(iter(settings))} is for a new container",
+            hint=f"limits are changed with: pannier update {name}",
+        )
+    with suppress(NotModified):
+        containers.start(name)
+    return str(facts["Id"])
+
+
+def _start_new(session: Session, settings: dict[str, Any], image: str, name: str) -> str:
+    """Returns its id."""
+    body = create_body(Flags(settings), image, [])
     body["HostConfig"]["Runtime"] = "os"
     body.setdefault("Hostname", name)
     body["Tty"] = body["OpenStdin"] = True  # the console
     container_id = _create(session, body, name)
     try:
-        containers.start(container_id)
+        session.client.containers.start(container_id)
     except PannierError:
-        containers.remove(container_id, force=True, volumes=True)
+        session.client.containers.remove(container_id, force=True, volumes=True)
         raise
-    if flags.on("quiet"):
-        sys.stdout.write(f"{container_id}\n")
-    state = "" if flags.on("no-wait") else _wait(session, container_id, name, flags)
-    if not flags.on("quiet"):
-        _tell(containers.inspect(container_id), name, state)
-    return 0
+    return container_id
 
 
 def _create(session: Session, body: dict[str, Any], name: str) -> str:
@@ -112,23 +144,25 @@ def _ask(session: Session, container_id: str) -> str:
     return lines[-1] if lines else ""
 
 
-def _tell(facts: dict[str, Any], name: str, state: str) -> None:
+def _tell(facts: dict[str, Any], name: str, state: str, seconds: float) -> None:
     networks = (facts.get("NetworkSettings") or {}).get("Networks") or {}
     addresses = [n["IPAddress"] for n in networks.values() if n.get("IPAddress")]
     parts = [name, state or "started"]
     if addresses:
         parts.append("at " + ", ".join(addresses))
-    sys.stdout.write(" ".join(parts) + "\n")
+    sys.stdout.write(f"{' '.join(parts)}, after {seconds:.1f} s\n")
+    if state == "degraded":
+        sys.stdout.write(f"  what failed: pannier shell {name} systemctl --failed\n")
     sys.stdout.write(f"  a shell: pannier shell {name}    its console: pannier console {name}\n")
 
 
 COMMANDS = {
     "boot": Command(
         _boot,
-        usage="IMAGE NAME",
-        summary="Create an OS container and boot it",
+        usage="[IMAGE] NAME",
+        summary="Boot an OS container: a new one of an image, or one that was stopped",
         options=_options(),
-        least=2,
+        least=1,
         most=2,
         complete="image",
         examples=(
@@ -136,6 +170,7 @@ COMMANDS = {
             ("boot debian:12-os vm1", "a system of its own, like a light virtual machine"),
             ("boot --memory 1g --cpus 2 --network shop debian:12-os vm2", "limits, and a network"),
             ("shell vm1", "a root shell in it"),
+            ("boot vm1", "again, after it was stopped"),
         ),
         see=("shell", "console", "image bootstrap", "stop", "run"),
         notes="""The container has the image's init as its first process. Packages are installed and

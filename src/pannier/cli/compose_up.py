@@ -37,6 +37,12 @@ _UP: tuple[Option, ...] = (
 )
 
 
+def _board(session: Session) -> Board:
+    flags = session.group or Flags()
+    plain = flags.text("ansi") == "never" or flags.text("progress") in {"plain", "quiet"}
+    return Board(live=False if plain else None)
+
+
 def _seconds(flags: Flags, name: str) -> float | None:
     return float(flags.number(name)) if flags.given(name) else None
 
@@ -92,7 +98,7 @@ def _up(session: Session, flags: Flags, words: list[str]) -> int:
 
         pull_services(session, project, words or list(project.services))
     body = _body(project, words, flags)
-    follow(session.client.stacks.act(project.name, "up", body), Board())
+    follow(session.client.stacks.act(project.name, "up", body), _board(session))
     if flags.on("detach") or flags.on("wait") or flags.on("no-start"):
         return 0
     return _watch(session, project, words, flags)
@@ -116,7 +122,7 @@ def _watch(session: Session, project: Project, services: list[str], flags: Flags
 def _create(session: Session, flags: Flags, words: list[str]) -> int:
     project = _prepare(session, flags, words)
     body = {**_body(project, words, flags), "NoStart": True}
-    follow(session.client.stacks.act(project.name, "up", body), Board())
+    follow(session.client.stacks.act(project.name, "up", body), _board(session))
     return 0
 
 
@@ -131,7 +137,7 @@ def _build(session: Session, flags: Flags, words: list[str]) -> int:
 def _scale(session: Session, flags: Flags, words: list[str]) -> int:
     wanted = counts(words)
     body = {"Scale": wanted, "Timeout": _seconds(flags, "timeout")}
-    follow(session.client.stacks.act(name_of(session), "scale", body), Board())
+    follow(session.client.stacks.act(name_of(session), "scale", body), _board(session))
     return 0
 
 
@@ -153,7 +159,7 @@ def _down(session: Session, flags: Flags, words: list[str]) -> int:
         project = project_of(session, warn=False)
         name = project.name
         body["Project"] = msgspec.to_builtins(project)
-    follow(session.client.stacks.act(name, "down", body), Board())
+    follow(session.client.stacks.act(name, "down", body), _board(session))
     return 0
 
 
@@ -161,7 +167,7 @@ def _rollback(session: Session, flags: Flags, words: list[str]) -> int:
     body = {
         "Services": words, "Undo": flags.on("undo"), "Timeout": _seconds(flags, "timeout"),
     }  # fmt: skip
-    follow(session.client.stacks.act(name_of(session), "rollback", body), Board())
+    follow(session.client.stacks.act(name_of(session), "rollback", body), _board(session))
     return 0
 
 

@@ -35,11 +35,17 @@ class Remote:
         self._path = path
         self._urgent = 0
 
-    def resize(self) -> None:
-        """Tell the engine this terminal's size; a process that ended meanwhile does not mind."""
+    def resize(self, *, redraw: bool = False) -> None:
+        """Tell the engine this terminal's size; a process that ended meanwhile does not mind.
+
+        Args:
+            redraw: make the process draw again, by another size in between, as Docker does.
+        """
         from pannier.client import terminal  # noqa: PLC0415 - only with a terminal
 
         size = terminal.size(0) or terminal.size(1)
+        if size and redraw:
+            self._post("/resize", {"h": size[0] + 1, "w": size[1] + 1})
         if size:
             self._post("/resize", {"h": size[0], "w": size[1]})
 

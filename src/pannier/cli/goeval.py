@@ -101,7 +101,7 @@ class _Run:
             if function is None:
                 raise InvalidArgument(
                     f'template parsing error: function "{command.name}" not defined',
-                    hint="there are: " + ", ".join(sorted(self._functions)),
+                    hint="there are: " + ", ".join(sorted(_FUNCTIONS)),
                 )
             arguments = [self._term(argument, dot) for argument in command.arguments]
             if piped is not _MISSING:

@@ -8,7 +8,8 @@ evaluated in `cli.goeval`.  Source: https://pkg.go.dev/text/template.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as attribute
 
 from pannier.base.errors import InvalidArgument
 
@@ -47,7 +48,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function with arguments."""
+    """A function with arguments, or a method (its name begins with a dot) of the first of them."""
 
     name: str
     arguments: tuple[Term, ...]
@@ -70,8 +71,8 @@ class Block:
 
     kind: str
     pipeline: Pipeline | None = None
-    body: list[Node] = field(default_factory=list)
-    other: list[Node] = field(default_factory=list)
+    body: list[Node] = attribute(default_factory=list)
+    other: list[Node] = attribute(default_factory=list)
 
 
 Node = str | Pipeline | Block
@@ -210,7 +211,17 @@ class _Reader:
             return Call(text, tuple(arguments))
         if not kind:
             raise _error("missing value for command")
-        return self._term()
+        term = self._term()
+        if isinstance(term, Field) and term.names and self._tokens and self._starts_term():
+            return self._method(term)
+        return term
+
+    def _method(self, field: Field) -> Term:
+        """``.Label "x"`` is a method of what is before the last name; it gets that first."""
+        arguments: list[Term] = [Field(field.names[:-1], field.variable, field.base)]
+        while self._tokens and self._starts_term():
+            arguments.append(self._term())
+        return Call("." + field.names[-1], tuple(arguments))
 
     def _starts_term(self) -> bool:
         kind, text = self._tokens[-1]

@@ -43,7 +43,7 @@ Run 'pannier COMMAND --help' for a command's flags and examples."""
 
 def show(path: str) -> int:
     """Print the help page of a command or a group; returns 0."""
-    if not path or path == "help":
+    if not path:
         _write(_front_page())
     elif path in commands.GROUPS:
         _write(_group_page(path))

@@ -118,6 +118,10 @@ def _ask(
     create = body.get("Body", body)
     if when == "always":
         _pull(session, flags, create["Image"])
+    elif flags.given("platform"):
+        from pannier.cli.transfer import check_platform  # noqa: PLC0415 - rare
+
+        check_platform(session, create["Image"], flags.text("platform"))
     response = _post(session.connect(), target, body, hijack=hijack)
     if response.status == 404 and when != "never":
         answer = response.read()

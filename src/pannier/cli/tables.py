@@ -99,7 +99,7 @@ def _label(row: object, name: str = "") -> str:
     return str((item.get("Labels") or {}).get(name, ""))
 
 
-_ROW_FUNCTIONS: dict[str, Callable[..., Any]] = {"Label": _label}
+_ROW_FUNCTIONS: dict[str, Callable[..., Any]] = {".Label": _label}
 
 
 def _unescape(text: str) -> str:

@@ -57,6 +57,26 @@ def _with_release(image: str) -> str:
     return f"{name}:{release}" + (" --init systemd" if tag.endswith("-os") else "")
 
 
+def check_platform(session: Session, image: str, wanted: str) -> None:
+    """An image that is here must be for the platform asked for.
+
+    Raises:
+        NotFound: it is for another one.
+    """
+    try:
+        facts = session.client.images.inspect(image)
+    except NotFound:
+        return  # it will be pulled for that platform
+    parts = [facts.get("Os"), facts.get("Architecture"), facts.get("Variant")]
+    found = "/".join(part for part in parts if part)
+    if not (found + "/").startswith(wanted.rstrip("/") + "/"):
+        raise NotFound(
+            f"image with reference {image} was found but its platform ({found}) does not match "
+            f"the specified platform ({wanted})",
+            hint="a container shares this host's kernel and cannot run programs for another one",
+        )
+
+
 def _pull(session: Session, flags: Flags, words: list[str]) -> int:
     name, tag = split_reference(words[0])
     if "@" not in words[0] and not words[0].endswith(":" + tag) and not flags.on("quiet"):

@@ -188,7 +188,8 @@ def _stream_error(value: Json) -> Exception:
     """The last line of a stream: its code is an HTTP status, or below that an exit status."""
     detail = value.get("errorDetail")
     code = detail.get("code", 0) if isinstance(detail, dict) else 0
-    text, hint = str(value["error"]), value.get("hint")
+    # A stack's last event carries its hint as Message (wire.stacks.StackEvent).
+    text, hint = str(value["error"]), value.get("hint") or value.get("Message")
     if code >= _FIRST_ERROR_STATUS:
         return error_from(code, jsonlite.encode({"message": text, "hint": hint}))
     return PannierError(text, hint=hint, **({"exit_code": code} if code else {}))

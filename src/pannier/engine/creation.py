@@ -23,6 +23,7 @@ from pannier.oci.image import ContainerDefaults
 from pannier.wire import containers as wire
 from pannier.wire.signals import parse_signal
 
+_LOG_DRIVERS = ("", "json-file", "local", "none")
 _RESTART_POLICIES = ("", "no", "always", "unless-stopped", "on-failure")
 
 
@@ -159,6 +160,7 @@ class Creator:
 def _check(body: wire.CreateBody) -> None:
     host = body.host_config
     resources.check(host)
+    resources.rlimits(host)
     if host.restart_policy.name not in _RESTART_POLICIES:
         raise InvalidArgument(
             f"invalid restart policy: unknown policy '{host.restart_policy.name}'"
@@ -176,6 +178,11 @@ def _check(body: wire.CreateBody) -> None:
         )
     if body.stop_signal:
         parse_signal(body.stop_signal)
+    if (driver := host.log_config.type) not in _LOG_DRIVERS:
+        raise InvalidArgument(
+            f"logger: no log driver named '{driver}' is registered",
+            hint=f"known are {', '.join(_LOG_DRIVERS[1:])}",
+        )
     for device in host.devices:
         if not os.path.exists(device.path_on_host):
             raise NotFound(

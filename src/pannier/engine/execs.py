@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from pannier.base.errors import Conflict, NotFound
+from pannier.base.errors import Conflict, NotFound, PannierError
 from pannier.base.ids import new_id
 from pannier.engine import spec, users
 from pannier.engine.ground import Ground
@@ -18,6 +18,7 @@ from pannier.runtime.model import ExecExit, ExecRequest
 from pannier.wire import containers as wire
 
 _KEPT = 256
+_CANNOT_RUN = 126  # Docker's code for all that is not "command not found"
 
 
 @dataclass(slots=True)
@@ -50,8 +51,17 @@ class Execs:
         self._execs[made.id] = made
         return made.id
 
-    def config(self, exec_id: str) -> wire.ExecConfig:
-        return self._get(exec_id).config
+    def startable(self, exec_id: str) -> wire.ExecConfig:
+        """
+        Raises:
+            Conflict: it was started before, or its container does not run.
+            NotFound: there is none.
+        """
+        made = self._get(exec_id)
+        if made.pid or made.ended.is_set():
+            raise Conflict(f"Error: Exec command {exec_id} is already running")
+        self._running(made.container.id)
+        return made.config
 
     async def start(
         self, exec_id: str, *, detach: bool = False, size: tuple[int, int] | None = None
@@ -62,18 +72,19 @@ class Execs:
             Conflict: it was started before, or the container is gone.
             PannierError: with Docker's exit code 126 or 127 in the field ``exit_code``.
         """
+        self.startable(exec_id)
         made = self._get(exec_id)
-        if made.pid or made.ended.is_set():
-            raise Conflict(f"Error: Exec command {exec_id} is already running")
-        self._running(made.container.id)
         streams = ProcessStreams.open(
-            tty=made.config.tty, stdin=made.config.attach_stdin and not detach
+            tty=made.config.tty,
+            stdin=made.config.attach_stdin and not detach,
+            ended=made.ended,
         )
-        request = self._request(made, size)
         try:
-            await streams.run(self._ground.runtime, request)
+            await streams.run(self._ground.runtime, self._request(made, size))
         except BaseException as error:
-            made.exit_code = getattr(error, "fields", {}).get("exit_code", 126)
+            fields = error.fields if isinstance(error, PannierError) else {}
+            code = fields.setdefault("exit_code", _CANNOT_RUN)
+            made.exit_code = code if isinstance(code, int) else _CANNOT_RUN
             made.ended.set()
             await streams.close()
             raise

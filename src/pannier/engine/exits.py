@@ -88,9 +88,10 @@ class ExitHandler:
         async with container.lock:
             if not container.exited.is_set():
                 return
+            hosts = self._ground.links.hosts(container)
             await self._ground.links.detach(container)
             await self._ground.runtime.forget(container.id)
-            await self._ground.stager.teardown(container.id)
+            await self._ground.stager.teardown(container.id, links=hosts)
         if self._wants_restart(container, verdict):
             await self._restart(container, at_once=verdict is Verdict.REBOOT)
         elif container.host_config.auto_remove:

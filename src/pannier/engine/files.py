@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from pannier.base.errors import Conflict, InvalidArgument, NotFound
+from pannier.base.errors import Conflict, InvalidArgument, KernelError, NotFound
 from pannier.base.units import rfc3339
 from pannier.engine.ground import Ground
 from pannier.engine.model import Container
+from pannier.kernel.fsids import FilesystemIds
 from pannier.kernel.overlay import Stack, mount_overlay
 from pannier.kernel.rooted import open_in_root
 from pannier.wire.states import PathStat
@@ -105,6 +106,7 @@ class ContainerFiles:
             keep_kind: refuse to replace a directory by something else, and the reverse.
 
         Raises:
+            KernelError: a full disk, an owner outside the container's range, ...
             NotFound: no such directory.
             InvalidArgument: not a tar, or it is cut short.
             Conflict: the root file system is read-only, or *keep_kind* forbids a member.
@@ -114,11 +116,16 @@ class ContainerFiles:
         with self.root(container) as (root, shift):
             base = _open(root, path, os.O_PATH | os.O_DIRECTORY, container.name)
             try:
-                with tarfile.open(fileobj=source, mode="r|*") as tar:
+                with (
+                    FilesystemIds(shift, shift),
+                    tarfile.open(fileobj=source, mode="r|*") as tar,
+                ):
                     for member in tar:
                         _extract(tar, member, base, shift, keep_kind=keep_kind)
             except tarfile.TarError as error:
                 raise InvalidArgument(f"invalid archive: {error}") from error
+            except OSError as error:
+                raise KernelError(error.errno or 0, "unpack below", path) from error
             finally:
                 os.close(base)
 

@@ -83,6 +83,10 @@ class NetworkLinks:
         """It is gone: take back everything."""
         await self._networks.release(container.id)
 
+    def hosts(self, container: Container) -> list[str]:
+        """The host's ends of its interfaces."""
+        return [endpoint.host for endpoint in self._networks.endpoints(container.id)]
+
     def endpoints(self, container: Container) -> dict[str, EndpointSettings]:
         """Facts of each network it is on; wishes while it does not run."""
         live = {e.network_name: e for e in self._networks.endpoints(container.id)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 
 import msgspec
 
@@ -75,6 +76,13 @@ def device_rules(host: wire.HostConfig) -> list[DeviceRule]:
 
 
 def rlimits(host: wire.HostConfig) -> list[Rlimit]:
+    """
+    Raises:
+        InvalidArgument: there is no such limit (setrlimit(2)).
+    """
+    for wish in host.ulimits:
+        if not hasattr(resource, f"RLIMIT_{wish.name.upper()}"):
+            raise InvalidArgument(f"invalid ulimit type: {wish.name}")
     return [
         {"type": f"RLIMIT_{u.name.upper()}", "soft": u.soft, "hard": u.hard} for u in host.ulimits
     ]

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from pannier.base.errors import InvalidArgument
-from pannier.engine import mounts, resources
+from pannier.engine import devices, mounts, resources
 from pannier.engine.idranges import RANGE
 from pannier.engine.kinds.base import ProcessPlan
 from pannier.engine.model import Record
@@ -22,7 +22,6 @@ from pannier.engine.users import User
 from pannier.oci import defaults as oci
 from pannier.oci.runtime import (
     SPEC_VERSION,
-    Device,
     IdMapping,
     Linux,
     Mount,
@@ -141,7 +140,7 @@ def _linux(record: Record, plan: ProcessPlan, around: Surroundings) -> Linux:
         "maskedPaths": list(plan.masked_paths),
         "readonlyPaths": list(plan.readonly_paths),
         "sysctl": _sysctls(record, plan),
-        "devices": [*oci.DEFAULT_NODES, *_devices(record)],
+        "devices": [*oci.DEFAULT_NODES, *devices.nodes(host)],
         "rootfsPropagation": "rprivate",
     }
     if not uses_host_ids(record):
@@ -152,26 +151,6 @@ def _linux(record: Record, plan: ProcessPlan, around: Surroundings) -> Linux:
     if calls:
         linux["seccomp"] = calls
     return linux
-
-
-def _devices(record: Record) -> list[Device]:
-    import os  # noqa: PLC0415 - only for the rare container with devices
-
-    devices: list[Device] = []
-    for wish in record.host_config.devices:
-        facts = os.stat(wish.path_on_host)
-        devices.append(
-            {
-                "path": wish.path_in_container or wish.path_on_host,
-                "type": "b" if (facts.st_mode & 0o170000) == 0o060000 else "c",
-                "major": os.major(facts.st_rdev),
-                "minor": os.minor(facts.st_rdev),
-                "fileMode": facts.st_mode & 0o777,
-                "uid": 0,
-                "gid": 0,
-            }
-        )
-    return devices
 
 
 def _sysctls(record: Record, plan: ProcessPlan) -> dict[str, str]:
@@ -221,8 +200,11 @@ def seccomp(record: Record, plan: ProcessPlan) -> Seccomp | None:
     if record.host_config.privileged:
         return None
     for option in record.host_config.security_opt:
-        name, _, value = option.replace(":", "=", 1).partition("=")
-        if name == "seccomp":
+        # The old form is seccomp:FILE; a profile's text has colons of its own.
+        name, separator, value = option.partition("=")
+        if not separator:
+            name, _, value = option.partition(":")
+        if name == "seccomp" and value not in {"", "builtin"}:
             return None if value == "unconfined" else _own_profile(value)
     result = profile(set(plan.capabilities), platform.machine())
     if plan.seccomp_extra:

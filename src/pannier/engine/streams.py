@@ -16,9 +16,14 @@ _QUEUED = 64  # chunks read ahead of a slow client; then the pipe fills and the 
 
 
 class ProcessStreams:
-    """Implements the API's ``Attachment`` for a process that is not logged."""
+    """Implements the API's ``Attachment`` for a process that is not logged.
 
-    def __init__(self, *, tty: bool, stdin: bool) -> None:
+    Args:
+        ended: set once the process's exit code is known.
+    """
+
+    def __init__(self, *, tty: bool, stdin: bool, ended: asyncio.Event) -> None:
+        self._ended = ended
         self._tty = tty
         self._wants_stdin = stdin
         self._sources: dict[int, int] = {}
@@ -27,8 +32,8 @@ class ProcessStreams:
         self.pid = 0
 
     @classmethod
-    def open(cls, *, tty: bool, stdin: bool) -> ProcessStreams:
-        streams = cls(tty=tty, stdin=stdin)
+    def open(cls, *, tty: bool, stdin: bool, ended: asyncio.Event) -> ProcessStreams:
+        streams = cls(tty=tty, stdin=stdin, ended=ended)
         if not tty:
             streams._open_pipes()
         return streams
@@ -61,7 +66,10 @@ class ProcessStreams:
             self._input = fcntl.fcntl(executed.tty_fd, fcntl.F_DUPFD_CLOEXEC, 3)
 
     async def output(self) -> AsyncIterator[tuple[int, bytes]]:
-        """Chunks with their stream, until every writer has closed."""
+        """Chunks with their stream, until every writer has closed and the process has ended.
+
+        Clients ask for the exit code as soon as the output ends, so it has to be known by then.
+        """
         queue: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue(_QUEUED)
         async with asyncio.TaskGroup() as group:
             pumps = [group.create_task(_pump(n, fd, queue)) for n, fd in self._sources.items()]
@@ -76,6 +84,7 @@ class ProcessStreams:
             finally:
                 for pump in pumps:
                     pump.cancel()
+        await self._ended.wait()
 
     async def write_stdin(self, data: bytes) -> None:
         """Write all of it, waiting while the pipe is full; nobody reads: it is dropped."""

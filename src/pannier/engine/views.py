@@ -118,6 +118,8 @@ def inspect(container: Container, networks: Networks, directory: Path) -> dict[s
     host = to_plain(record.host_config)
     host["Runtime"] = record.kind
     host["NetworkMode"] = network_mode(container)
+    # docker-py reads no output of a container whose driver has no name it knows
+    host["LogConfig"]["Type"] = record.host_config.log_config.type or "json-file"
     return {
         "Id": record.id,
         "Created": rfc3339(record.created_ns),

@@ -28,6 +28,8 @@ from pannier.images.report import Report, say
 from pannier.images.store import Image, ImageStore
 from pannier.oci.image import ContainerDefaults, History, ImageConfig, RootFS
 
+# Tells people and tools that the image is made to be booted.
+_KIND_LABEL = "io.pannier.kind"
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _COMMON = ("iproute2", "iputils-ping", "netbase", "procps")
 # Packages, and the signal that ends it in good order ("" where a command is needed).
@@ -187,10 +189,16 @@ async def _add_init(
 def _init_config(base: ImageConfig, diff_id: str, init: str, stop_signal: str) -> ImageConfig:
     now = rfc3339(time.time_ns())
     step = History(created=now, created_by=f"apt-get install {init}")
+    config = msgspec.structs.replace(
+        base.defaults,
+        cmd=["/sbin/init"],
+        labels={**(base.defaults.labels or {}), _KIND_LABEL: "os"},
+        stop_signal=stop_signal,
+    )
     return msgspec.structs.replace(
         base,
         created=now,
-        config=msgspec.structs.replace(base.defaults, cmd=["/sbin/init"], stop_signal=stop_signal),
+        config=config,
         rootfs=RootFS([*base.rootfs.diff_ids, diff_id]),
         history=[*(base.history or []), step],
     )

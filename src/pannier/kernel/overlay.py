@@ -23,6 +23,7 @@ from pannier.kernel._libc import (
     MOUNT_ATTR_RDONLY,
     O_PATH,
 )
+from pannier.kernel.fsids import FilesystemIds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 _OPTIONS = {"redirect_dir": "off", "metacopy": "off", "xino": "off"}
 _PAGE = 4096  # mount(2) takes one page of options, silently cut
-_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _ST_RDONLY = 1
 # what a kernel answers that does not know a form
 _REFUSALS = (errno.EINVAL, errno.EBADF, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -105,7 +105,7 @@ def mount_overlay(
     try:
         if userns_fd >= 0:
             sources = _idmapped_sources(stack, userns_fd)
-        with _FilesystemIds(*owner) if userns_fd >= 0 else _Unchanged():
+        with FilesystemIds(*owner) if userns_fd >= 0 else _Unchanged():
             fd = _first_working_form(stack, sources)
         return _checked(fd, stack, attributes)
     finally:
@@ -134,24 +134,6 @@ class _Unchanged:
 
     def __exit__(self, *_: object) -> None:
         return
-
-
-class _FilesystemIds:
-    """Makes files as another user for a while, without losing capabilities (credentials(7))."""
-
-    def __init__(self, uid: int, gid: int) -> None:
-        self._ids = (uid, gid)
-
-    def __enter__(self) -> None:
-        self._before = _libc.prctl(_libc.PR_GET_SECUREBITS)
-        _libc.prctl(_libc.PR_SET_SECUREBITS, self._before | _SECBIT_NO_SETUID_FIXUP)
-        _libc.setfsgid(self._ids[1])
-        _libc.setfsuid(self._ids[0])
-
-    def __exit__(self, *_: object) -> None:
-        _libc.setfsuid(os.geteuid())
-        _libc.setfsgid(os.getegid())
-        _libc.prctl(_libc.PR_SET_SECUREBITS, self._before)
 
 
 # ------------------------------------------------------------------ the forms, newest first

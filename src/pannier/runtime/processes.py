@@ -222,17 +222,20 @@ class Stager(Process):
         super().__init__(instance.stager_socket)
         self._instance = instance
 
-    async def teardown(self, container_id: str, paths: Sequence[str] = ()) -> None:
+    async def teardown(
+        self, container_id: str, paths: Sequence[str] = (), *, links: Sequence[str] = ()
+    ) -> None:
         """Remove a container's cgroups with all that lives in them; then it may be started again.
 
         Args:
             container_id: whose.
             paths: directories that are gone from their place when this returns; their content is
                 removed behind.
+            links: host's ends of its network, removed behind if they do not go by themselves.
         """
         name = self._instance.name
         groups = [f"{name}/{parent}/{container_id}" for parent in ("default", "custom")]
-        await self.request("teardown", cgroups=groups, paths=list(paths))
+        await self.request("teardown", cgroups=groups, paths=list(paths), links=list(links))
 
     async def connect_interfaces(self, pid: int, interfaces: Sequence[Any]) -> None:
         """Add interfaces to the network of the running process *pid*."""

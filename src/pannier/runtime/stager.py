@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _SUFFIX = ".removing"
 _NICENESS = 10
+_LINGER = 1.0  # seconds that a container's network may take to vanish by itself
 _EMPTY_TIMEOUT = 10.0  # seconds for the processes of a killed cgroup to be gone
 _GONE = (errno.ENOENT, errno.ENODEV)
 
@@ -60,7 +61,7 @@ class Stager:
 
     def _on_teardown(self, request: Request) -> dict[str, Any]:
         """Kill what lives in ``cgroups`` (paths) and remove them, then reply; ``paths``
-        (directories) are out of the way by then and their content goes behind."""
+        (directories) are out of the way by then and their content goes behind, as do ``links``."""
         paths = [moved for path in request.get("paths", []) if (moved := _move_away(path))]
         groups = [group for group in request["cgroups"] if self._exists(group)]
         if groups:
@@ -69,7 +70,17 @@ class Stager:
             self._server.reply(request, {})
         if paths:
             self._in_child(None, lambda: _remove_trees(paths))
+        links = request.get("links", [])
+        if links:
+            self.loop.call_later(_LINGER, lambda: self._remove_links(links))
         return LATER
+
+    def _remove_links(self, hosts: list[str]) -> None:
+        """A veth goes with its namespace, and that is cheapest. But closed connections whose other
+        end is gone keep a namespace alive while TCP tries to tell it, for minutes."""
+        left = [host for host in hosts if os.path.exists(f"/sys/class/net/{host}")]
+        if left:
+            self._in_child(None, lambda: netsetup.disconnect(left))
 
     def _exists(self, group: str) -> bool:
         return any(os.path.isdir(path) for path in self._cgroups.directories(group).values())

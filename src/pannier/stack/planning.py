@@ -154,7 +154,8 @@ def _dependency_needs(plan: _Plan, name: str, service: Service) -> tuple[str, ..
 
 
 def _dependency_need(plan: _Plan, other: str, dependency: Dependency) -> tuple[str, ...]:
-    if dependency.condition == "service_started":
+    nothing = plan.wanted.project.services[other].scale == 0
+    if dependency.condition == "service_started" or nothing:
         return plan.final.get(other, ())
     return (_await_step(plan, other, dependency.condition, optional=not dependency.required),)
 

@@ -5,7 +5,7 @@ The daemon hands in the engine's own objects; tests hand in fakes.  Nothing here
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from pannier.wire.containers import CreateBody
@@ -53,6 +53,28 @@ class Container(Protocol):
     def state(self) -> State: ...
 
 
+class LogRecord(Protocol):
+    @property
+    def data(self) -> bytes: ...
+
+
+class LogWish(Protocol):
+    """What to read of a log; times in nanoseconds since the epoch."""
+
+    @property
+    def stdout(self) -> bool: ...
+    @property
+    def stderr(self) -> bool: ...
+    @property
+    def follow(self) -> bool: ...
+    @property
+    def tail(self) -> int | None: ...
+    @property
+    def since_ns(self) -> int: ...
+    @property
+    def until_ns(self) -> int | None: ...
+
+
 class Containers(Protocol):
     """``engine.containers``."""
 
@@ -80,6 +102,7 @@ class Containers(Protocol):
     async def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None: ...
     async def rename(self, ref: str, name: str) -> None: ...
     async def inspect(self, ref: str) -> Mapping[str, Any]: ...
+    def logs(self, ref: str, options: LogWish) -> AsyncIterator[LogRecord]: ...
     def withdraw(self, ref: str) -> None:
         """Take its names out of DNS; it goes on running and keeps its connections."""
         ...

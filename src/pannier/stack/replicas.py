@@ -16,6 +16,7 @@ from pannier.base.errors import NotFound, NotModified, PannierError, Unavailable
 from pannier.compose.model import Project
 from pannier.stack import labels
 from pannier.stack.bodies import Facts, container_body
+from pannier.stack.diagnosis import explained
 from pannier.stack.ports import Container, Containers
 from pannier.stack.steps import Step
 
@@ -171,7 +172,11 @@ class Replicas:
                 await self._stop_old(step, timeout)
             await self.start(new.id, provisional, gated=step.start_first)
             await self.ready(new.id, provisional, monitor=monitor, may_end=not step.start_first)
-        except (PannierError, asyncio.CancelledError):
+        except PannierError as error:
+            failure = await explained(error, self._containers, new.id)
+            await asyncio.shield(self._back_out(new, step))
+            raise failure from error.__cause__
+        except asyncio.CancelledError:
             await asyncio.shield(self._back_out(new, step))
             raise
         if step.start_first:

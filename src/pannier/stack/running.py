@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pannier.base.errors import Conflict, NotFound, PannierError, Unavailable
 from pannier.stack.actual import replicas_of
 from pannier.stack.bodies import network_body, volume_body
+from pannier.stack.diagnosis import explained
 from pannier.stack.ports import Containers, Networks, Volumes
 from pannier.stack.replicas import Making, Replicas, Report
 from pannier.stack.steps import Step
@@ -210,10 +211,13 @@ class Runner:
             await self._replicas.start(container.id, step.name, gated=step.gated)
             if step.gated:
                 await self._replicas.ready(container.id, step.name)
-        except PannierError:
-            if step.gated:  # the others serve: a replica that cannot must not stay half in service
-                await self._objects.containers.remove(container.id, force=True)
-            raise
+        except PannierError as error:
+            if not step.gated:
+                raise
+            # The others serve: a replica that cannot must not stay half in service.
+            failure = await explained(error, self._objects.containers, container.id)
+            await self._objects.containers.remove(container.id, force=True)
+            raise failure from error.__cause__
 
     async def _replace(self, step: Step) -> None:
         if self._start:

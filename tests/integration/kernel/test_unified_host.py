@@ -23,6 +23,9 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 for directory in /tmp /run /var/tmp; do mount -t tmpfs none $directory; done
 mount -t cgroup2 none /sys/fs/cgroup
+# The checkout may lie below one of these directories: show it again.
+[ -d {root} ] || mkdir -p {root}
+mount -t hostfs -o {root} none {root}
 cd {root}
 {python} -m pytest -q -p no:cacheprovider --run-root {tests}
 echo o >/proc/sysrq-trigger

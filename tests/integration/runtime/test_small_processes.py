@@ -317,3 +317,14 @@ async def test_teardown(small: Small) -> None:
             await asyncio.sleep(0.02)
     assert Path("/etc/passwd").exists()
     manager.remove(small.instance.name)
+
+
+async def test_links_that_do_not_go_by_themselves(small: Small) -> None:
+    """As when closed connections keep a network namespace, and with it its veth, alive."""
+    link = f"{small.instance.name}l"
+    subprocess.run(["ip", "link", "add", link, "type", "veth"], check=True)
+    await small.stager.teardown(ID, links=[link, "gone0"])
+    assert Path(f"/sys/class/net/{link}").exists()
+    async with asyncio.timeout(10):
+        while Path(f"/sys/class/net/{link}").exists():
+            await asyncio.sleep(0.05)

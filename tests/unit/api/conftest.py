@@ -260,7 +260,7 @@ class Execs:
         self.all[exec_id] = config, Process(config.cmd, tty=config.tty)
         return exec_id
 
-    def config(self, exec_id: str) -> c.ExecConfig:
+    def startable(self, exec_id: str) -> c.ExecConfig:
         if exec_id not in self.all:
             raise NotFound(f"No such exec instance: {exec_id}")
         return self.all[exec_id][0]

@@ -1,4 +1,4 @@
-"""Stages, variables, effects on the configuration, and recipes: the pure parts behind a build."""
+"""Stages, variables and effects on the configuration: the pure parts behind a build."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pannier.build import effects
 from pannier.build import model as m
 from pannier.build.changes import apply_changes
 from pannier.build.parser import parse, parse_instruction
-from pannier.build.recipes import os_dockerfile, os_options
 from pannier.build.stages import Graph
 from pannier.build.variables import Arguments, expanded
 from pannier.oci.image import ContainerDefaults
@@ -128,19 +127,3 @@ def test_healthcheck_none_and_signal() -> None:
     assert changed.stop_signal == "SIGRTMIN+3"
     with pytest.raises(InvalidArgument):
         apply_changes(ContainerDefaults(), ["STOPSIGNAL SIGNO"])
-
-
-@pytest.mark.parametrize("init", ["systemd", "sysvinit", "runit"])
-def test_recipes_are_one_layer_on_their_base(init: str) -> None:
-    (stage,) = parse(os_dockerfile("debian:12", init)).stages
-    assert stage.base.image == "debian:12"
-    assert sum(isinstance(step, m.Run | m.Copy | m.Workdir) for step in stage.steps) == 1
-    assert os_options(["debian:12", "debian:bookworm"]).tags == [
-        "debian:12-os",
-        "debian:bookworm-os",
-    ]
-
-
-def test_unknown_init() -> None:
-    with pytest.raises(InvalidArgument, match="unknown init 'x'"):
-        os_dockerfile("debian:12", "x")

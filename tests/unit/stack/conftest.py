@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,11 @@ from pannier.wire.images import ImageInspect
 from pannier.wire.networks import Network as WireNetwork
 from pannier.wire.networks import NetworkCreate
 from pannier.wire.volumes import Volume, VolumeCreate, VolumeList
+
+
+@dataclass
+class FakeRecord:
+    data: bytes
 
 
 @dataclass
@@ -130,6 +135,9 @@ class FakeContainers:
 
     async def inspect(self, ref: str) -> Mapping[str, Any]:
         return {"Id": self.get(ref).id, "Mounts": []}
+
+    async def logs(self, ref: str, options: object) -> AsyncIterator[FakeRecord]:
+        yield FakeRecord(f"output of {self.get(ref).image_id[7:12]}\n".encode())
 
     def withdraw(self, ref: str) -> None:
         container = self.get(ref)

@@ -125,8 +125,9 @@ async def test_a_failing_update_leaves_the_old_replicas_serving(engine, manager,
     await asyncio.sleep(0.05)
     engine.containers.least_serving = {"app": 3}
     engine.containers.sick = {engine.images.known["app:2"]}
-    with pytest.raises(Unavailable, match="is unhealthy"):
+    with pytest.raises(Unavailable, match="is unhealthy") as caught:
         await drain(manager.up("shop", body(shop(app=app("app:2")))))
+    assert caught.value.hint == "it said last:\n  output of 22222"
     assert engine.names() == ["shop-app-1", "shop-app-2", "shop-app-3"]
     assert {c.image_id for c in engine.containers.all()} == {engine.images.known["app:1"]}
     with pytest.raises(NotFound, match="no previous image"):  # v2 never was in place
