@@ -40,6 +40,7 @@ class DaemonBackend:
             _DRAIN_S,
         )
         engine.system.build_cache = self.builder.cache_records
+        engine.images.stacks_using = self.stacks.images_in_use
         engine.committer.apply = engine.images.apply = apply_changes
 
     async def _pull(self, ref: str, report: Report) -> Image:

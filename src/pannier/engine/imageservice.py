@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from pannier.engine.commit import Changes
 from pannier.engine.ground import Ground
@@ -20,10 +20,12 @@ class ImageService:
     """Implements the API's ``Images``; see the Protocol there for what each method promises.
 
     ``apply`` applies Dockerfile instructions: the build package's work, handed in from above.
+    ``stacks_using`` gives the stacks that can be rolled back to an image, by its id.
     """
 
     def __init__(self, ground: Ground) -> None:
         self.apply: Changes | None = None
+        self.stacks_using: Callable[[], Mapping[str, Sequence[str]]] = dict
         self._ground = ground
         self._store = ground.images
 
@@ -105,8 +107,9 @@ class ImageService:
         return image.id
 
     def _users(self, image_id: str) -> list[tuple[str, bool]]:
-        """Containers made from an image, or that can be rolled back to it."""
-        return [
+        """Containers made from an image or that can be rolled back to it, and stacks likewise."""
+        stacks = [(f"stack {name}", False) for name in self.stacks_using().get(image_id, [])]
+        return stacks + [
             (container.id, container.running)
             for container in self._ground.store
             if any(root.image_id == image_id for root in container.record.roots)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
 from pannier.base.errors import Conflict, InvalidArgument
@@ -41,10 +42,11 @@ class NetworkService:
 
     async def summaries(self, filters: Filters) -> Sequence[wire.Network]:
         chosen = [n for n in self._networks.list() if self._matches(n, filters)]
-        return [self._view(network) for network in chosen]
+        modes = [n for n in _MODES.values() if _mode_matches(n, filters)]
+        return [*(self._view(network) for network in chosen), *modes]
 
     async def inspect(self, ref: str) -> wire.Network:
-        return self._view(self._networks.get(ref))
+        return _MODES.get(ref) or self._view(self._networks.get(ref))
 
     async def remove(self, ref: str) -> None:
         self._tell("destroy", await self._networks.remove(ref))
@@ -124,6 +126,23 @@ class NetworkService:
     def _tell(self, action: str, network: Network, **facts: str) -> None:
         known = {"name": network.name, "type": network.driver}
         self._ground.events.publish("network", action, network.id, {**known, **facts})
+
+
+# No networks of ours, but what clients choose by the same option; they expect them in the list.
+_MODES = {
+    name: wire.Network(name=name, id=hashlib.sha256(name.encode()).hexdigest(), driver=driver)
+    for name, driver in (("host", "host"), ("none", "null"))
+}
+
+
+def _mode_matches(mode: wire.Network, filters: Filters) -> bool:
+    names, drivers = filters.get("name", []), filters.get("driver", [])
+    others = set(filters) - {"name", "driver"}
+    return (
+        not others
+        and (not names or any(name in mode.name for name in names))
+        and (not drivers or mode.driver in drivers)
+    )
 
 
 def _member(endpoint: Endpoint) -> wire.NetworkContainer:

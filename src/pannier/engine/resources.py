@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import resource
 
 import msgspec
 
 from pannier.base.errors import InvalidArgument
 from pannier.oci import defaults as oci
 from pannier.oci.runtime import Cpu, DeviceRule, Memory, Resources, Rlimit
+from pannier.runtime.processplan import RLIMITS
 from pannier.wire import containers as wire
 
 _PERIOD_US = 100_000
@@ -81,7 +81,7 @@ def rlimits(host: wire.HostConfig) -> list[Rlimit]:
         InvalidArgument: there is no such limit (setrlimit(2)).
     """
     for wish in host.ulimits:
-        if not hasattr(resource, f"RLIMIT_{wish.name.upper()}"):
+        if wish.name.upper() not in RLIMITS:
             raise InvalidArgument(f"invalid ulimit type: {wish.name}")
     return [
         {"type": f"RLIMIT_{u.name.upper()}", "soft": u.soft, "hard": u.hard} for u in host.ulimits

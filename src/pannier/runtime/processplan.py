@@ -15,7 +15,7 @@ Plan = dict[str, Any]
 
 # Numbers of resource.h, the same on all architectures that Python 3.11 supports on Linux but mips
 # and sparc.
-_RLIMITS = {
+RLIMITS = {
     name: number
     for number, name in enumerate(
         "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE "
@@ -100,7 +100,7 @@ def _capabilities(sets: Capabilities | None) -> dict[str, int] | None:
 
 
 def _rlimit(name: str) -> int:
-    number = _RLIMITS.get(name.removeprefix("RLIMIT_"))
+    number = RLIMITS.get(name.removeprefix("RLIMIT_"))
     if number is None:
         raise InvalidArgument(f"unknown resource limit {name!r}")
     return number
