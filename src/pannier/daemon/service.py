@@ -9,6 +9,7 @@ import asyncio
 import errno
 import fcntl
 import grp
+import hashlib
 import os
 import sys
 from contextlib import suppress
@@ -60,8 +61,9 @@ class Service:
         cgroups = cgroup.CgroupManager(cgroup.probe(), instance.name, oci.DEFAULT_DEVICE_RULES)
         cgroups.setup()
         commands = process_commands(instance)
-        await ensure_supervisor(instance, commands)
-        self._guard = asyncio.create_task(keep_supervisor(instance, commands))
+        build = build_name()
+        await ensure_supervisor(instance, commands, build)
+        self._guard = asyncio.create_task(keep_supervisor(instance, commands, build))
         self._runtime = Runtime(instance)
         self._logger = Logger(instance)
         self._stager = Stager(instance)
@@ -139,6 +141,16 @@ def process_commands(instance: Instance) -> dict[str, list[str]]:
         "stager": [*python, str(_SOURCE / "runtime" / "stager.py"), str(instance.run)],
         "resolver": [*python, str(_SOURCE / "network" / "resolver.py"), str(instance.run)],
     }
+
+
+def build_name() -> str:
+    """Names the code of the small processes: the same as long as no file of theirs changes."""
+    digest = hashlib.sha256()
+    for package in ("base", "kernel", "runtime", "network"):
+        for path in sorted((_SOURCE / package).glob("*.py")):
+            facts = path.stat()
+            digest.update(f"{path.name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def _group_id(name: str) -> int:

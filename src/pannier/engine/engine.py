@@ -108,7 +108,9 @@ class Engine:
                 rollback=rollback,
             ),
         )
-        self.exits = ExitHandler(ground, self.containers.start_locked, self._remove)
+        self.exits = ExitHandler(
+            ground, self.containers.start_locked, self._remove, stopper.retire, stopper.sweep
+        )
         self.build_runner = BuildRunner(ground, self.containers, self.logs)
 
     async def start(self) -> None:

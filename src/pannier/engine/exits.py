@@ -26,12 +26,16 @@ class ExitHandler:
     Args:
         start: starts a container again; the caller of it holds the lock.
         remove: removes a container that was run with ``--rm``.
+        retire: removes one from sight, ahead of its teardown; the caller of it holds the lock.
+        sweep: clears away what is left of that one.
     """
 
-    def __init__(self, ground: Ground, start: Act, remove: Act) -> None:
+    def __init__(self, ground: Ground, start: Act, remove: Act, retire: Act, sweep: Act) -> None:
         self._ground = ground
         self._start = start
         self._remove = remove
+        self._retire = retire
+        self._sweep = sweep
         self._delays: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -89,13 +93,28 @@ class ExitHandler:
             if not container.exited.is_set():
                 return
             hosts = self._ground.links.hosts(container)
-            await self._ground.links.detach(container)
+            if self._goes_at_once(container, verdict):
+                await self._retire(container)
+            else:
+                await self._ground.links.detach(container)
             await self._ground.runtime.forget(container.id)
             await self._ground.stager.teardown(container.id, links=hosts)
-        if self._wants_restart(container, verdict):
+        if container.removed.is_set():
+            await self._sweep(container)
+        elif self._wants_restart(container, verdict):
             await self._restart(container, at_once=verdict is Verdict.REBOOT)
         elif container.host_config.auto_remove:
             await self._remove(container)
+
+    def _goes_at_once(self, container: Container, verdict: Verdict) -> bool:
+        """Whether nobody has to wait for what is cleared away behind it: only its own volumes have
+        to be gone when we say that it is."""
+        return (
+            container.host_config.auto_remove
+            and verdict is not Verdict.REBOOT
+            and not container.removed.is_set()
+            and not any(point.anonymous for point in container.record.mounts)
+        )
 
     def _wants_restart(self, container: Container, verdict: Verdict) -> bool:
         if container.state.stopped_by_user:
@@ -104,8 +123,10 @@ class ExitHandler:
             return True
         policy = container.host_config.restart_policy
         match policy.name:
-            case "always" | "unless-stopped":
+            case "always":
                 return True
+            case "unless-stopped":
+                return verdict is not Verdict.POWERED_OFF
             case "on-failure":
                 most = policy.maximum_retry_count
                 failed = container.state.exit_code != 0

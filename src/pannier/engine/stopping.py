@@ -12,8 +12,8 @@ from pannier.engine.kinds.base import StopStep
 from pannier.engine.model import Container
 from pannier.runtime.model import ExecRequest
 
-_USUAL_TIMEOUT_S = 10
 _KILL_TIMEOUT_S = 10.0
+_OUTPUT_TIMEOUT_S = 1.0  # a full disk holds the rest of it back for longer
 
 
 class Stopper:
@@ -39,9 +39,10 @@ class Stopper:
         await self._thaw(container)
         if timeout is None:
             timeout = container.config.stop_timeout
-        limit = _USUAL_TIMEOUT_S if timeout is None else timeout
+        if timeout is None:
+            timeout = self._ground.kind(container).stop_timeout_s
         await self._ask(container, stop_signal)
-        if not await _exited_within(container, None if limit < 0 else limit):
+        if not await _exited_within(container, None if timeout < 0 else timeout):
             await self._kill_all(container)
         self._ground.publish(container, "stop")
 
@@ -114,20 +115,41 @@ class Stopper:
 
     async def _delete(self, container: Container, *, volumes: bool) -> None:
         """The name is free at once; bytes go behind (the stager survives our own end)."""
+        await self._give_back(container)
+        await self.sweep(container)
+        for point in container.record.mounts:
+            if point.anonymous and (volumes or container.host_config.auto_remove):
+                with suppress(NotFound, Conflict):
+                    await self._ground.volumes.remove(point.name)
+
+    async def retire(self, container: Container) -> None:
+        """Remove an ended container from sight; `sweep` has to follow when it is torn down.
+
+        The caller holds its lock. Its output is complete when this returns.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_OUTPUT_TIMEOUT_S):
+                await container.output_done.wait()
+        container.output_done.set()
+        await self._give_back(container)
+        await container.notify()
+        self._ground.publish(container, "destroy")
+
+    async def _give_back(self, container: Container) -> None:
+        """Its name, addresses and ids; the record goes last: a crash before it is made good."""
+        await self._ground.links.release(container)
+        self._ground.ranges.release(container.id)
         self._ground.store.remove(container)
         container.removed.set()
+
+    async def sweep(self, container: Container) -> None:
+        """Clear away the log and the directories of a removed container."""
         await self._ground.logger.remove(container.id)
-        await self._ground.links.release(container)
         rubbish = self._ground.instance.tmp / f"container-{container.id[:12]}"
         with suppress(FileNotFoundError):
             self._ground.instance.container_data(container.id).rename(rubbish)
         paths = [str(rubbish), str(self._ground.instance.container_run(container.id))]
         await self._ground.stager.teardown(container.id, paths)
-        self._ground.ranges.release(container.id)
-        for point in container.record.mounts:
-            if point.anonymous and (volumes or container.host_config.auto_remove):
-                with suppress(NotFound, Conflict):
-                    await self._ground.volumes.remove(point.name)
 
     async def _end_restarts(self, container: Container) -> None:
         container.state.stopped_by_user = True

@@ -9,11 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import calendar
+import contextlib
 import os
+import weakref
 from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import dataclass
 
-from pannier.kernel.inotify import IN_CREATE, IN_DELETE, IN_MODIFY, IN_MOVED_TO, Inotify
+from pannier.base.errors import KernelError
+from pannier.kernel.inotify import (
+    IN_CREATE,
+    IN_DELETE,
+    IN_MODIFY,
+    IN_MOVED_TO,
+    IN_Q_OVERFLOW,
+    Inotify,
+)
 from pannier.runtime.logwriter import STREAMS, rotated
 
 _BLOCK = 1 << 16
@@ -74,15 +84,63 @@ async def follow(
             watcher.close()
 
 
+class _Hub:
+    """One inotify queue for all readers of an event loop.
+
+    Closing a queue waits for a grace period of the kernel (fsnotify_destroy_group: 5 to 30 ms, in
+    which the loop stands still); removing a watch does not.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._inotify = Inotify()
+        self._listeners: dict[int, list[asyncio.Event]] = {}
+        loop.add_reader(self._inotify.fileno(), self._readable)
+        weakref.finalize(loop, self._inotify.close)
+
+    def listen(self, directory: str, changed: asyncio.Event) -> int:
+        """Have *changed* set whenever something changes in *directory*."""
+        watch = self._inotify.add(directory, _CHANGES)
+        self._listeners.setdefault(watch, []).append(changed)
+        return watch
+
+    def leave(self, watch: int, changed: asyncio.Event) -> None:
+        listeners = self._listeners.get(watch, [])
+        listeners.remove(changed)
+        if not listeners:
+            self._listeners.pop(watch, None)
+            with contextlib.suppress(KernelError):  # the directory is gone, and the watch with it
+                self._inotify.remove(watch)
+
+    def _readable(self) -> None:
+        for watch, mask, _ in self._inotify.read():
+            if mask & IN_Q_OVERFLOW:
+                for listeners in self._listeners.values():
+                    _set_all(listeners)
+            _set_all(self._listeners.get(watch, []))
+
+
+def _set_all(events: list[asyncio.Event]) -> None:
+    for event in events:
+        event.set()
+
+
+_hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Hub] = weakref.WeakKeyDictionary()
+
+
+def _hub() -> _Hub:
+    loop = asyncio.get_running_loop()
+    if loop not in _hubs:
+        _hubs[loop] = _Hub(loop)
+    return _hubs[loop]
+
+
 class _Watcher:
     """Waits for changes in the log's directory, or for the event that ends it all."""
 
     def __init__(self, directory: str, stop: asyncio.Event | None) -> None:
         self._changed = asyncio.Event()
-        self._inotify = Inotify()
-        self._inotify.add(directory, _CHANGES)
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._inotify.fileno(), self._readable)
+        self._hub = _hub()
+        self._watch = self._hub.listen(directory, self._changed)
         self._stopper = asyncio.ensure_future(self._wait_stop(stop)) if stop else None
 
     async def wait(self) -> None:
@@ -92,12 +150,7 @@ class _Watcher:
     def close(self) -> None:
         if self._stopper is not None:
             self._stopper.cancel()
-        self._loop.remove_reader(self._inotify.fileno())
-        self._inotify.close()
-
-    def _readable(self) -> None:
-        for _ in self._inotify.read():
-            self._changed.set()
+        self._hub.leave(self._watch, self._changed)
 
     async def _wait_stop(self, stop: asyncio.Event) -> None:
         await stop.wait()

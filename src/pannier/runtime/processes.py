@@ -26,12 +26,15 @@ _SUPERVISOR_RETRY = 1.0
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 
-async def ensure_supervisor(instance: Instance, commands: Mapping[str, Sequence[str]]) -> None:
+async def ensure_supervisor(
+    instance: Instance, commands: Mapping[str, Sequence[str]], build: str = ""
+) -> None:
     """Have a supervisor, and by it all small processes, running.
 
     Args:
         instance: whose they are.
         commands: name of each process -> its argument list, program first.
+        build: names the code they run; those that run other code are replaced (an upgrade).
 
     Raises:
         Unavailable: the supervisor did not come up; its log is named.
@@ -40,12 +43,13 @@ async def ensure_supervisor(instance: Instance, commands: Mapping[str, Sequence[
     with contextlib.suppress(Unavailable):
         supervisor = await AsyncChannel.connect(instance.supervisor_socket)
         try:
-            await supervisor.request("configure", children=children)
+            await supervisor.request("configure", children=children, build=build)
         finally:
             supervisor.close()
         return
     config = instance.run / "supervisor.config"
-    write_atomic(config, json.dumps({"run": str(instance.run), "children": children}).encode())
+    started = {"run": str(instance.run), "children": children, "build": build}
+    write_atomic(config, json.dumps(started).encode())
     await _start_supervisor(instance, config)
 
 
@@ -61,14 +65,16 @@ async def _start_supervisor(instance: Instance, config: Path) -> None:
         raise Unavailable(f"the supervisor does not start; see {log}")
 
 
-async def keep_supervisor(instance: Instance, commands: Mapping[str, Sequence[str]]) -> None:
+async def keep_supervisor(
+    instance: Instance, commands: Mapping[str, Sequence[str]], build: str = ""
+) -> None:
     """Have the supervisor started again whenever it dies, until cancelled.
 
     Everything else goes on without it, but nothing would be restarted any more.
     """
     while True:
         try:
-            await ensure_supervisor(instance, commands)
+            await ensure_supervisor(instance, commands, build)
             supervisor = await AsyncChannel.connect(instance.supervisor_socket)
         except Unavailable:
             await asyncio.sleep(_SUPERVISOR_RETRY)

@@ -49,6 +49,7 @@ class Child:
         self.argv = argv
         self.pid = 0
         self.pidfd = -1
+        self.build = ""
         self.started = 0.0
         self.starts = 0
         self.quick_ends = 0
@@ -67,6 +68,9 @@ class Supervisor:
         self._stored: dict[str, list[int]] = {}
         self._children: dict[str, Child] = {}
         self._ending: Request | None = None
+        self._build = str(config.get("build", ""))
+        self._replacing: set[str] = set()
+        self._configuring: list[Request] = []
         self._watch_children()
         self._server = Server(
             self.loop,
@@ -139,10 +143,11 @@ class Supervisor:
                 known = json.loads(file.read())
         except FileNotFoundError:
             return
-        for name, (pid, start_time) in known.items():
+        for name, (pid, start_time, build) in known.items():
             if orphans.start_time(pid) != start_time:
                 continue
             child = Child(name, commands.get(name, []))
+            child.build = build
             try:
                 self._watch(child, pid)
             except ProcessLookupError:
@@ -177,6 +182,7 @@ class Supervisor:
             ],
         )
         self._watch(child, pid)
+        child.build = self._build
         child.starts += 1
         self._save()
 
@@ -196,10 +202,12 @@ class Supervisor:
         else:
             pause = min(_FIRST_PAUSE * 2**excess, _LONGEST_PAUSE)
             self.loop.call_later(pause, lambda: self._start(child))
+        self._replacing.discard(child.name)
+        self._answer_configured()
 
     def _save(self) -> None:
         running = {
-            name: (child.pid, orphans.start_time(child.pid))
+            name: (child.pid, orphans.start_time(child.pid), child.build)
             for name, child in self._children.items()
             if child.pid
         }
@@ -207,9 +215,25 @@ class Supervisor:
 
     # ------------------------------------------------------------ requests
 
-    def _on_configure(self, request: Request) -> None:
-        """Change what is started from now on: ``children``. What runs is left alone."""
+    def _on_configure(self, request: Request) -> dict[str, Any]:
+        """Change what is started from now on: ``children``, of the code called ``build``.
+
+        A child that runs other code is replaced: each of them can be killed at any time, and the
+        daemon is not to meet one that does not understand it. The reply comes when that is done.
+        """
+        self._build = request.get("build", self._build)
         self._set_children(request["children"])
+        for name, child in self._children.items():
+            if child.pid and child.build != self._build:
+                self._replacing.add(name)
+                _kill(child.pid, signal.SIGTERM)
+        self._configuring.append(request)
+        self._answer_configured()
+        return LATER
+
+    def _answer_configured(self) -> None:
+        while self._configuring and not self._replacing:
+            self._server.reply(self._configuring.pop(), {})
 
     def _on_status(self, request: Request) -> dict[str, Any]:
         return {

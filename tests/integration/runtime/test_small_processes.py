@@ -328,3 +328,15 @@ async def test_links_that_do_not_go_by_themselves(small: Small) -> None:
     async with asyncio.timeout(10):
         while Path(f"/sys/class/net/{link}").exists():
             await asyncio.sleep(0.05)
+
+
+async def test_processes_of_other_code_are_replaced(small: Small) -> None:
+    """An upgraded daemon must not meet a logger or keeper that does not understand it."""
+    before = (await small.supervisor("status"))["children"]
+    commands = _commands(small.instance)
+    await processes.ensure_supervisor(small.instance, commands, "newer")
+    after = (await small.supervisor("status"))["children"]
+    assert all(before[name]["pid"] != after[name]["pid"] for name in commands)
+    await processes.ensure_supervisor(small.instance, commands, "newer")
+    again = (await small.supervisor("status"))["children"]
+    assert all(after[name]["pid"] == again[name]["pid"] for name in commands)

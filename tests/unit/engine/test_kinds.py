@@ -116,7 +116,7 @@ def test_a_link_that_turns_in_circles_is_no_init(tmp_path):
 
 def test_verdicts():
     assert OsKind().on_exit(129, signal.SIGHUP) is Verdict.REBOOT
-    assert OsKind().on_exit(130, signal.SIGINT) is Verdict.STOPPED
+    assert OsKind().on_exit(130, signal.SIGINT) is Verdict.POWERED_OFF
     assert OsKind().on_exit(139, signal.SIGSEGV) is Verdict.CRASHED
     assert AppKind().on_exit(0, 0) is Verdict.STOPPED
     assert AppKind().on_exit(3, 0) is Verdict.CRASHED

@@ -17,6 +17,7 @@ class AppKind:
     """Implements `kinds.base.Kind`."""
 
     name = "app"
+    stop_timeout_s = 10.0  # Docker's
 
     def process(
         self, record: Record, defaults: ContainerDefaults, roots: Sequence[str]

@@ -19,6 +19,7 @@ class Verdict(Enum):
     """What the end of the first process means."""
 
     STOPPED = "stopped"
+    POWERED_OFF = "powered off"  # by its own user, as with `pannier stop`
     CRASHED = "crashed"
     REBOOT = "reboot"
 
@@ -58,6 +59,7 @@ class Kind(Protocol):
     """The policy of one kind."""
 
     name: str
+    stop_timeout_s: float  # before it is killed, unless the container has its own
 
     def process(
         self, record: Record, defaults: ContainerDefaults, roots: Sequence[str]

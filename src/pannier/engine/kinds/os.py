@@ -36,6 +36,7 @@ class OsKind:
     """Implements `kinds.base.Kind`."""
 
     name = "os"
+    stop_timeout_s = 60.0  # all its services have to end; LXC waits as long
 
     def process(
         self, record: Record, defaults: ContainerDefaults, roots: Sequence[str]
@@ -80,7 +81,9 @@ class OsKind:
         # reboot(2) inside a pid namespace ends its init by SIGHUP for a restart, SIGINT for a halt.
         if ended_by == signal.SIGHUP:
             return Verdict.REBOOT
-        if ended_by == signal.SIGINT or exit_code == 0:
+        if ended_by == signal.SIGINT:
+            return Verdict.POWERED_OFF
+        if exit_code == 0:
             return Verdict.STOPPED
         return Verdict.CRASHED
 
