@@ -209,6 +209,8 @@ def _open_files(processes: dict[int, str]) -> Iterator[str]:
                 target = os.readlink(f"/proc/{pid}/fd/{fd}")
             except OSError:
                 continue
+            if name == "pannier.daemon" and target == "anon_inode:inotify":
+                continue  # one queue for all who follow a log, made when the first one does
             if not target.startswith("socket:") and ".db" not in target:
                 yield f"{name}: {_kind_of_file(target)}"
 

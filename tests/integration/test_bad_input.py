@@ -156,7 +156,7 @@ def test_a_name_in_use(daemon: EngineUnderTest) -> None:
     daemon.cli("create", "--name", "other", IMAGE)
     assert "already in use" in refused(daemon, 1, "rename", "other", "taken")
     assert sorted(containers(daemon)) == ["other", "taken"]
-    assert "name" in refused(daemon, 125, "create", "--name", "-bad-", IMAGE)
+    assert "name" in refused(daemon, 1, "create", "--name", "-bad-", IMAGE)
 
 
 def test_a_port_in_use_by_another_container(daemon: EngineUnderTest) -> None:
@@ -165,7 +165,7 @@ def test_a_port_in_use_by_another_container(daemon: EngineUnderTest) -> None:
     option = ("-p", f"127.0.0.1:{port}:80")
     message = refused(daemon, 125, "run", "--name", "second", *option, IMAGE, "true")
     assert port in message
-    assert "first" in message, "it says who has it"
+    assert "another container uses it" in message
     assert daemon.inspect("second")["State"]["Status"] == "created"
     daemon.cli("rm", "-f", "first")
     daemon.cli("start", "second")
@@ -179,7 +179,7 @@ def test_a_port_in_use_by_a_program_of_the_host(daemon: EngineUnderTest, address
         port = foreign.getsockname()[1]
         message = refused(daemon, 125, "run", "--rm", "-p", f"{port}:80", IMAGE, "true")
     assert str(port) in message
-    assert "in use" in message
+    assert "a program on this host uses it" in message
     assert containers(daemon) == []
 
 
@@ -196,7 +196,7 @@ def test_a_missing_bind_source(daemon: EngineUnderTest, tmp_path: Path) -> None:
 
 
 def test_a_bind_of_what_cannot_be_mapped(daemon: EngineUnderTest) -> None:
-    """proc refuses an idmap: readable as it is, and an error that says so when it is to be written."""
+    """proc refuses an idmap: read-only as it is; for writing it is an error that says so."""
     words = ("-v", "/proc/sys/kernel:/in:ro", IMAGE, "cat", "/in/ostype")
     assert daemon.cli("run", "--rm", *words) == "Linux"
     message = refused(daemon, 125, "run", "--rm", "-v", "/proc/sys/kernel:/in", IMAGE, "true")
@@ -225,7 +225,7 @@ def test_options_that_make_no_sense(daemon: EngineUnderTest) -> None:
         message = refused(daemon, 125, "run", *options, IMAGE, "true")
         assert part in message, (options, message)
         left = containers(daemon)
-        assert left == [] or options[0] in {"--network"}, options
+        assert left == [] or options[0] == "--network", options
         if left:
             daemon.cli("rm", *left)
 
@@ -312,7 +312,7 @@ COMPOSE_FAULTS = {
         ["cycl", "a", "b"],
     ),
     "variable": ("services:\n  a: {image: '${NOSUCH:?it is needed}'}\n", ["NOSUCH", "needed"]),
-    "syntax": ("services:\n  a:\n    image: 'x\n", ["compose.yaml", "3"]),
+    "syntax": ("services:\n  a:\n    image: 'x\n", ["compose.yaml:4", "not valid YAML"]),
     "key": ("services:\n  a:\n    image: x\n    portz: [1]\n", ["compose.yaml", "4", "portz"]),
     "type": ("services:\n  a:\n    image: x\n    ports: 80\n", ["compose.yaml", "4", "ports"]),
     "unknown": ("services:\n  a: {image: x, depends_on: [nosuch]}\n", ["nosuch"]),
@@ -374,31 +374,33 @@ def test_a_second_daemon_is_refused(daemon: EngineUnderTest) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert "already" in done.stderr or "running" in done.stderr, done.stderr
+    assert f"another pannierd uses {daemon.instance.data}" in done.stderr
     assert daemon.cli("run", "--rm", IMAGE, "echo", "still here") == "still here"
+
+
+def start(daemon: EngineUnderTest, *words: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", CLI, *words],
+        env=daemon.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
 
 
 def test_a_client_that_vanishes_during_attach(daemon: EngineUnderTest) -> None:
     """The container goes on, its output is complete, and others can attach."""
     script = "while read line; do echo got $line; done"
     daemon.cli("run", "-di", "--name", "talk", IMAGE, "sh", "-c", script)
-    client = subprocess.Popen(
-        [sys.executable, "-c", CLI, "attach", "talk"],
-        env=daemon.environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert client.stdin is not None
-    assert client.stdout is not None
-    client.stdin.write(b"one\n")
-    client.stdin.flush()
-    assert client.stdout.readline() == b"got one\n"
-    client.kill()
-    client.communicate()
-    seen = daemon.inspect("talk")["State"]
-    assert seen["Running"] is True
-    second = daemon.cli_try("attach", "talk", stdin=b"two\n")
-    assert second.out == "got two\n"
+    for word in ("one", "two"):
+        client = start(daemon, "attach", "talk")
+        assert client.stdin is not None
+        assert client.stdout is not None
+        client.stdin.write(f"{word}\n".encode())
+        client.stdin.flush()
+        assert client.stdout.readline() == f"got {word}\n".encode()
+        client.kill()
+        client.communicate()
+        assert daemon.inspect("talk")["State"]["Running"] is True
     until(lambda: daemon.cli("logs", "talk").split("\n") == ["got one", "got two"], "both lines")
 
 
@@ -412,9 +414,7 @@ def test_a_client_that_vanishes_during_logs_exec_and_wait(daemon: EngineUnderTes
         ("exec", "-t", "busy", "sh", "-c", "while echo x; do sleep 0.01; done"),
         ("attach", "--no-stdin", "busy"),
     ):
-        client = subprocess.Popen(
-            [sys.executable, "-c", CLI, *words], env=daemon.environment, stdout=subprocess.PIPE
-        )
+        client = start(daemon, *words)
         assert client.stdout is not None
         assert client.stdout.readline().strip() == b"x"
         client.kill()

@@ -126,9 +126,13 @@ class _Images:
         return await report_lines(call, make)
 
     async def push(self, call: Call) -> web.StreamResponse:
-        raise Unsupported(
-            "pushing images is not supported", hint="use save and load to carry an image"
-        )
+        ref = _reference(call.params["name"], call.text("tag"))
+        auth = _auth(call.request.headers.get("X-Registry-Auth", ""))
+
+        async def push(report: Report) -> None:
+            await self._images.push(ref, auth=auth, report=report)
+
+        return await report_lines(call, push)
 
     async def search(self, call: Call) -> web.StreamResponse:
         raise Unsupported("searching a registry is not supported")

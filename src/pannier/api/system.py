@@ -56,6 +56,7 @@ _INFO: dict[str, Any] = {
 
 def routes(system: System, events: Events) -> Iterable[Route]:
     handlers = _System(system, events)
+    yield Route("POST", "/pannier/shutdown", handlers.shutdown)
     yield Route("GET", "/_ping", handlers.ping)
     yield Route("HEAD", "/_ping", handlers.ping)
     yield Route("GET", "/version", handlers.version)
@@ -76,6 +77,10 @@ class _System:
     def __init__(self, system: System, events: Events) -> None:
         self._system = system
         self._events = events
+
+    async def shutdown(self, call: Call) -> web.StreamResponse:
+        await self._system.shutdown(force=call.flag("force"))
+        return call.empty(204)
 
     async def ping(self, call: Call) -> web.StreamResponse:
         """Builder-Version 1 makes Docker's CLI use the classic builder; 2 would be BuildKit."""

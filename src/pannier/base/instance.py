@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+from pannier.base.errors import KernelError
 
 _DATA = Path("/var/lib/pannier")
 _RUN = Path("/run/pannier")
@@ -84,7 +87,19 @@ class Instance:
         return self.containers / container_id
 
     def make_directories(self) -> None:
-        """Create them for root alone; the socket's group may enter the run directory."""
+        """Create them for root alone; the socket's group may enter the run directory.
+
+        Raises:
+            KernelError: one of them cannot be made.
+        """
+        try:
+            self._make_directories()
+        except OSError as error:
+            hint = "PANNIER_DATA and PANNIER_RUN say where they are to be"
+            number = error.errno or errno.EIO
+            raise KernelError(number, "cannot make the directory", error.filename, hint) from error
+
+    def _make_directories(self) -> None:
         for path in (self.data, self.blobs, self.layers, self.containers, self.volumes, self.tmp):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path, mode in (

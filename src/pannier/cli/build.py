@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from typing import Any
 
 from pannier.base.errors import Internal, InvalidArgument, Unsupported
 from pannier.base.units import format_size, parse_size
@@ -15,8 +13,12 @@ from pannier.cli.flags import Flags, Option
 from pannier.cli.progress import show
 from pannier.cli.run_values import pairs
 from pannier.cli.session import Session
-from pannier.cli.tables import parse_filters
 from pannier.client.context import Context, from_directory, from_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
 
 _IGNORED = ("force-rm", "rm", "load", "compress", "squash", "disable-content-trust")
 _TAR_MAGIC = b"ustar"
@@ -149,6 +151,8 @@ def _prune(session: Session, flags: Flags, words: list[str]) -> int:
     question = "WARNING! This will remove all build cache that no image uses."
     if not flags.on("force") and not confirm(question):
         return 0
+    from pannier.cli.tables import parse_filters  # noqa: PLC0415 - not for builds
+
     parse_filters(flags.list("filter"))
     keep = parse_size(flags.text("keep-storage")) if flags.given("keep-storage") else 0
     answer = session.client.images.prune_builds(all=flags.on("all"), keep=keep)

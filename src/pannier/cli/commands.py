@@ -74,6 +74,7 @@ _MODULES = {
     "version": "system",
     "system df": "system",
     "system prune": "system",
+    "system shutdown": "system",
     "compose up": "compose_up",
     "compose build": "compose_up",
     "compose create": "compose_up",

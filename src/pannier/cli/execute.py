@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 _USER: Option = ("user", "u", "text", "USER[:GROUP]", "Run as this user, by name or number")
 _WORKDIR: Option = ("workdir", "w", "text", "PATH", "Working directory")
 _ENV: Option = ("env", "e", "list", "NAME[=VALUE]", "Set a variable")
-_LOGIN = (
-    # As su -l does: the user's own shell from the user database, as a login shell.
+# As su -l does: the user's own shell and home from the user database, as a login shell.
+_ACCOUNT = (
     'user=$(id -un); shell=$(getent passwd "$user" 2>/dev/null | cut -d: -f7); '
     'home=$(getent passwd "$user" 2>/dev/null | cut -d: -f6); '
     'export HOME="${home:-/}" USER="$user" LOGNAME="$user" SHELL="${shell:-/bin/sh}"; '
-    'cd "$HOME" 2>/dev/null || cd /; '
-    '[ -x "$SHELL" ] && exec "$SHELL" -l; exec /bin/sh -l'
 )
+_HOME = 'cd "$HOME" 2>/dev/null || cd /; '
+_LOGIN = '[ -x "$SHELL" ] && exec "$SHELL" -l; exec /bin/sh -l'
 
 
 def _exec(session: Session, flags: Flags, words: list[str]) -> int:
@@ -59,8 +59,10 @@ def _environment(flags: Flags) -> list[str]:
 def _shell(session: Session, flags: Flags, words: list[str]) -> int:
     tty = sys.stdin.isatty()
     command = words[1:]
+    before = _ACCOUNT if flags.text("workdir") else _ACCOUNT + _HOME
+    script = ["-lc", before + 'exec "$@"', "sh", *command] if command else ["-c", before + _LOGIN]
     config: dict[str, Any] = {
-        "Cmd": ["/bin/sh", *(["-lc", 'exec "$@"', "sh", *command] if command else ["-c", _LOGIN])],
+        "Cmd": ["/bin/sh", *script],
         "Tty": tty,
         "User": flags.text("user") or "root",
         "WorkingDir": flags.text("workdir"),

@@ -35,7 +35,13 @@ _TOPICS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "import", "login",
         ),
     ),
-    ("The engine", ("info", "version", "events", "system df", "system prune", "completion")),
+    (
+        "The engine",
+        (
+            "info", "version", "events", "system df", "system prune", "system shutdown",
+            "completion",
+        ),
+    ),
 )  # fmt: skip
 _OUTRO = """
 Run 'pannier COMMAND --help' for a command's flags and examples."""

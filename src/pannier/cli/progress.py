@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable
-from typing import Any, TextIO
 
 from pannier.base.units import format_size
 
-Json = dict[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, TextIO, TypeAlias
+
+    Json: TypeAlias = dict[str, Any]
+
 _BAR = 30
 
 

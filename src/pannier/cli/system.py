@@ -1,4 +1,4 @@
-"""The engine as a whole: info, version, system df, system prune."""
+"""The engine as a whole: info, version, system df, system prune, system shutdown."""
 
 from __future__ import annotations
 
@@ -237,7 +237,20 @@ def _write_deleted(title: str, deleted: list[Any]) -> None:
     sys.stdout.write("\n")
 
 
+def _shutdown(session: Session, flags: Flags, words: list[str]) -> int:
+    session.client.system.shutdown(force=flags.on("force"))
+    return 0
+
+
 COMMANDS = {
+    "system shutdown": Command(
+        _shutdown,
+        summary="End the engine: its processes, firewall rules and bridges; data stays",
+        options=(("force", "f", "flag", "", "Stop the containers that run"),),
+        most=0,
+        examples=(("system shutdown", "the next command starts it again"),),
+        see=("info", "stop"),
+    ),
     "version": Command(
         _version,
         summary="Show the versions of this command and of the engine",

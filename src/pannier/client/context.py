@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import NamedTuple
 
 from pannier.base.errors import InvalidArgument, NotFound
 from pannier.base.ignore import Ignore, read_ignore
 from pannier.client import tarball
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _DOCKERFILE = "Dockerfile"
 _ADDED = ".pannier.Dockerfile"  # name in the tar for a Dockerfile that is not in the directory
 
 
-class Context(NamedTuple):
+class Context:
     """What is sent: pieces of a tar, and the Dockerfile's path in it."""
 
-    pieces: Iterator[bytes]
-    dockerfile: str
+    __slots__ = ("dockerfile", "pieces")
+
+    def __init__(self, pieces: Iterator[bytes], dockerfile: str) -> None:
+        self.pieces = pieces
+        self.dockerfile = dockerfile
 
 
 def from_text(dockerfile: bytes) -> Context:

@@ -22,6 +22,10 @@ class System(Resource):
         found: Json = self._client.get("/system/df")
         return found
 
+    def shutdown(self, *, force: bool = False) -> None:
+        """End the engine; *force* stops containers that run."""
+        self._client.post("/pannier/shutdown", {"force": force})
+
     def events(
         self, *, filters: Filters | None = None, since: str = "", until: str = ""
     ) -> Iterator[Json]:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 import stat
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import IO
 
 from pannier.base.errors import Conflict, InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import IO
 
 _BLOCK = 256 * 1024
 _RECORD = 512

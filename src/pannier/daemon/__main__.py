@@ -51,17 +51,16 @@ def _options() -> argparse.Namespace:
 async def _run(instance: Instance, group: str) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(_THREADS))
-    end = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end.set)
     service = Service(instance, group)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, service.ended.set)
     await service.start()
     # What is loaded now lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
     _notify_ready()
     try:
-        await end.wait()
+        await service.ended.wait()
     finally:
         await service.stop()
 

@@ -30,7 +30,7 @@ from pannier.kernel import cgroup
 from pannier.network.manager import NetworkManager
 from pannier.oci import defaults as oci
 from pannier.runtime.client import Runtime
-from pannier.runtime.processes import Logger, Stager, ensure_supervisor, keep_supervisor
+from pannier.runtime.processes import Logger, Stager, ensure_supervisor, keep_supervisor, shut_down
 
 _SOURCE = Path(pannier.__file__ or "").parent
 
@@ -45,6 +45,8 @@ class Service:
     def __init__(self, instance: Instance, group: str) -> None:
         self._instance = instance
         self._group = group
+        self.ended = asyncio.Event()
+        self._for_good = False
         self._runner: web.AppRunner | None = None
         self._lock = -1
 
@@ -58,8 +60,9 @@ class Service:
         instance.make_directories()
         self._take_lock()
         self._database = Database(instance.database)
-        cgroups = cgroup.CgroupManager(cgroup.probe(), instance.name, oci.DEFAULT_DEVICE_RULES)
-        cgroups.setup()
+        layout = cgroup.probe()
+        self._cgroups = cgroup.CgroupManager(layout, instance.name, oci.DEFAULT_DEVICE_RULES)
+        self._cgroups.setup()
         commands = process_commands(instance)
         build = build_name()
         await ensure_supervisor(instance, commands, build)
@@ -77,7 +80,7 @@ class Service:
             runtime=self._runtime,
             logger=self._logger,
             stager=self._stager,
-            cgroups=cgroups,
+            cgroups=self._cgroups,
             networks=self._networks,
             images=images,
             layers=layers,
@@ -86,23 +89,36 @@ class Service:
         await self.engine.start()
         await layers.gc()
         self._backend = DaemonBackend(instance, self._database, self.engine)
+        self.engine.system.end = self._end_for_good
         await self._serve()
         self._backend.stacks.resume()
 
     async def stop(self) -> None:
-        """End serving; containers, their logs, names and ports go on without us."""
+        """End serving; containers, their logs, names and ports go on without us.
+
+        After ``pannier system shutdown`` none runs, and everything else goes as well.
+        """
         if self._runner:
             await self._runner.cleanup()
         with suppress(FileNotFoundError):
             self._instance.socket.unlink()
         await self._backend.stacks.close()
         await self.engine.stop()
-        await self._networks.stop()
         self._guard.cancel()
+        if self._for_good:
+            await self._networks.purge()
+            await shut_down(self._instance)
+            self._cgroups.remove(self._instance.name)
+        else:
+            await self._networks.stop()
         for process in (self._stager, self._logger, self._runtime):
             process.close()
         self._database.close()
         os.close(self._lock)
+
+    def _end_for_good(self) -> None:
+        self._for_good = True
+        self.ended.set()
 
     async def _serve(self) -> None:
         self._runner = make_runner(make_app(self._backend))

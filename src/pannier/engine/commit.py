@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -56,6 +57,7 @@ class Committer:
         async with AsyncUndoStack() as undo:
             copy = await self._copy(container, pause=wish.pause)
             undo.push(layers.discard, copy)
+            self._scrub(container, copy)
             layer = await layers.adopt(copy)
             undo.push(layers.release, [layer])
             config = self._config(container, image.config, layer.diff_id, wish)
@@ -81,6 +83,13 @@ class Committer:
             finally:
                 if freeze:
                     await asyncio.to_thread(cgroups.thaw, path)
+
+    def _scrub(self, container: Container, copy: Path) -> None:
+        fd = os.open(copy, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._ground.kind(container).scrub_clone(fd)
+        finally:
+            os.close(fd)
 
     def _config(
         self, container: Container, base: ImageConfig, diff_id: str, wish: CommitWish

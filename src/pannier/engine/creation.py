@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import time
+from pathlib import Path
 
 import msgspec
 
@@ -17,7 +18,9 @@ from pannier.engine.fill import fill_volume
 from pannier.engine.ground import Ground
 from pannier.engine.kinds.base import Kind
 from pannier.engine.model import Container, MountPoint, Record, Root
+from pannier.engine.starting import log_policy
 from pannier.engine.users import resolve as resolve_user
+from pannier.images.platform import check_platform
 from pannier.images.store import Image
 from pannier.oci.image import ContainerDefaults
 from pannier.wire import containers as wire
@@ -38,9 +41,11 @@ class Creator:
         Raises:
             NotFound: ``No such image: x``.
             Conflict: the name is in use.
+            Unsupported: the image is for another architecture or operating system.
             InvalidArgument: anything in the request that can be seen to be wrong now.
         """
         image = self._ground.images.get(body.image)
+        check_platform(image.config)
         kind = self._kind(body.host_config.runtime)
         name = check_name(name) if name else self._free_name()
         self._ground.store.check_free(name)
@@ -112,6 +117,7 @@ class Creator:
         record.argv = plan.argv
         resolve_user(plan.user, record.host_config.group_add, roots)
         resources.device_rules(record.host_config)
+        log_policy(Path(), record.host_config.log_config.config)
 
     def _id_base(self, record: Record) -> int:
         if spec.uses_host_ids(record):

@@ -74,6 +74,13 @@ class ImageService:
         image = await registry.pull(self._store, ref, auth=auth, platform=platform, report=report)
         self._tell("pull", image.id, ref)
 
+    async def push(
+        self, ref: str, *, auth: wire.RegistryAuth | None = None, report: Report | None = None
+    ) -> None:
+        image = self._store.get(ref)
+        await registry.push(self._store, ref, auth=auth, report=report)
+        self._tell("push", image.id, ref)
+
     async def import_tar(
         self, tar: Bytes, *, name: str, changes: Sequence[str], comment: str
     ) -> str:

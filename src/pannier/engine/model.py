@@ -34,11 +34,7 @@ class Health(msgspec.Struct):
 
 
 class State(msgspec.Struct):
-    """Where the container is in its life.
-
-    ``draining`` is true from the end of the first process until its mount namespace is gone: until
-    then the upper directory must not be mounted a second time.
-    """
+    """Where the container is in its life."""
 
     status: Status = "created"
     pid: int = 0

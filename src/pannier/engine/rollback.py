@@ -7,6 +7,8 @@ pair as it was. Nothing is copied: the cost does not depend on sizes.
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -98,9 +100,19 @@ class Rollback:
                 self._put_back(container, before)
                 await self._start(container)
                 raise
+        await self._remove_unreachable(container)
         self._ground.publish(container, action)
         root = container.record.root
         return {"Image": root.image_ref, "ImageId": root.image_id, "Name": container.name}
+
+    async def _remove_unreachable(self, container: Container) -> None:
+        """Upper directories that neither a rollback nor its undoing can lead back to."""
+        reachable = {str(root.generation) for root in container.record.roots}
+        for path in self._ground.instance.container_data(container.id).iterdir():
+            if path.name.isdigit() and path.name not in reachable:
+                rubbish = self._ground.instance.tmp / f"container-{container.id[:12]}-{path.name}"
+                path.rename(rubbish)
+                await asyncio.to_thread(shutil.rmtree, rubbish)
 
     def _put_back(self, container: Container, before: bytes) -> None:
         old = msgspec.json.decode(before, type=type(container.record))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
+from pannier.base.errors import Conflict
 from pannier.engine.containers import Containers
 from pannier.engine.ground import Ground
 from pannier.engine.imageservice import ImageService
@@ -18,7 +20,7 @@ from pannier.wire.codec import to_plain
 
 
 class System:
-    """Implements the API's ``System``.
+    """Implements the API's ``System``; ``end`` is the daemon's own, set by it.
 
     Args:
         build_cache: the build package's records (it stands above).
@@ -35,16 +37,23 @@ class System:
         self._containers = containers
         self._images = images
         self._volumes = volumes
+        self.end: Callable[[], None] = lambda: None
         self.build_cache: Callable[[], Sequence[wire.BuildCacheRecord]] = tuple
 
     def version(self) -> wire.Version:
         number = package_version("pannier")
-        return wire.Version(
-            version=number,
-            components=[wire.Component(name="Engine", version=number)],
-            arch=_architecture(),
-            kernel_version=os.uname().release,
-        )
+        arch, kernel = _architecture(), os.uname().release
+        # Docker's client prints these details, not the fields of the same names beside them.
+        details = {
+            "ApiVersion": wire.API_VERSION,
+            "MinAPIVersion": wire.MIN_API_VERSION,
+            "Os": "linux",
+            "Arch": arch,
+            "KernelVersion": kernel,
+            "Experimental": "false",
+        }
+        engine = wire.Component(name="Engine", version=number, details=details)
+        return wire.Version(version=number, components=[engine], arch=arch, kernel_version=kernel)
 
     async def info(self) -> dict[str, Any]:
         """Docker's keys with this host's values; pannier's own facts under ``Pannier``."""
@@ -98,8 +107,23 @@ class System:
             "Pannier": {"CgroupMode": layout.mode},
         }
 
+    async def shutdown(self, *, force: bool = False) -> None:
+        """End the engine for good: every process, firewall rule and bridge of it.
+
+        Raises:
+            Conflict: containers run, and *force* was not given.
+        """
+        running = [container for container in self._containers.all() if container.running]
+        if running and not force:
+            names = ", ".join(container.name for container in running)
+            raise Conflict(f"containers are running: {names}", hint="stop them, or use --force")
+        async with asyncio.TaskGroup() as group:
+            for container in running:
+                group.create_task(self._containers.stop(container.id))
+        self.end()
+
     async def disk_usage(self) -> wire.DiskUsage:
-        images = await self._images.summaries(all_=True, filters={})
+        images = await self._images.usage()
         containers = await self._containers.summaries(all_=True, filters={}, size=True)
         return wire.DiskUsage(
             layers_size=self._ground.layers.total_size(),

@@ -143,11 +143,11 @@ class Supervisor:
                 known = json.loads(file.read())
         except FileNotFoundError:
             return
-        for name, (pid, start_time, build) in known.items():
+        for name, (pid, start_time, *build) in known.items():
             if orphans.start_time(pid) != start_time:
                 continue
             child = Child(name, commands.get(name, []))
-            child.build = build
+            child.build = build[0] if build else ""  # an older supervisor wrote none
             try:
                 self._watch(child, pid)
             except ProcessLookupError:

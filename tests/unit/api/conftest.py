@@ -375,6 +375,10 @@ class System:
     async def info(self) -> dict:
         return {"Name": "host"}
 
+    async def shutdown(self, *, force: bool) -> None:
+        if not force:
+            raise Conflict("containers are running: web")
+
 
 class Stacks:
     async def up(self, name: str, body: s.StackUp) -> AsyncIterator[s.StackEvent]:

@@ -185,5 +185,5 @@ async def test_stack_up(served):
 
 
 async def test_unsupported(served):
-    for method, path in (("GET", "/images/search?term=x"), ("POST", "/images/x/push")):
+    for method, path in (("GET", "/images/search?term=x"), ("GET", "/distribution/x/json")):
         assert (await served.call(method, path))[0] == 501

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import msgspec
@@ -126,3 +127,26 @@ def test_records_survive_their_json():
     before = record(ContainerConfig(cmd=["x"]), HostConfig(memory=5))
     after = msgspec.json.decode(msgspec.json.encode(before), type=Record)
     assert msgspec.json.encode(after) == msgspec.json.encode(before)
+
+
+def test_a_copied_os_container_loses_its_identity(tmp_path):
+    for name in ("etc/machine-id", "etc/ssh/ssh_host_rsa_key", "etc/ssh/sshd_config"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("secret")
+    fd = os.open(tmp_path, os.O_RDONLY)
+    OsKind().scrub_clone(fd)
+    os.close(fd)
+    assert (tmp_path / "etc/machine-id").read_text() == ""
+    assert [p.name for p in (tmp_path / "etc/ssh").iterdir()] == ["sshd_config"]
+
+
+def test_scrubbing_follows_no_link_out(tmp_path):
+    outside, upper = tmp_path / "outside", tmp_path / "upper"
+    for directory in (outside, upper):
+        directory.mkdir()
+    (outside / "machine-id").write_text("the host's")
+    (upper / "etc").symlink_to(outside)
+    fd = os.open(upper, os.O_RDONLY)
+    OsKind().scrub_clone(fd)
+    os.close(fd)
+    assert (outside / "machine-id").read_text() == "the host's"

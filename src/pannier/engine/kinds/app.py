@@ -49,6 +49,9 @@ class AppKind:
     def on_exit(self, exit_code: int, ended_by: int) -> Verdict:
         return Verdict.CRASHED if exit_code else Verdict.STOPPED
 
+    def scrub_clone(self, upper: int) -> None:
+        return
+
     def readiness(self) -> tuple[str, ...] | None:
         return None
 

@@ -89,6 +89,14 @@ class Kind(Protocol):
         """
         ...
 
+    def scrub_clone(self, upper: int) -> None:
+        """Take out of a copied upper directory what must not be the same in two containers.
+
+        Args:
+            upper: its descriptor; the content is the container's, so hostile.
+        """
+        ...
+
     def readiness(self) -> tuple[str, ...] | None:
         """A command that succeeds inside once the container is ready; None: as soon as it runs."""
         ...

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import PurePosixPath
 
 from pannier.base.errors import InvalidArgument
 from pannier.engine.kinds.app import capabilities
 from pannier.engine.kinds.base import ProcessPlan, StopStep, Verdict, merge_env
 from pannier.engine.model import Record
+from pannier.kernel.rooted import open_in_root
 from pannier.oci import defaults as oci
 from pannier.oci.image import ContainerDefaults
 from pannier.oci.runtime import Mount
@@ -86,6 +88,15 @@ class OsKind:
         if exit_code == 0:
             return Verdict.STOPPED
         return Verdict.CRASHED
+
+    def scrub_clone(self, upper: int) -> None:
+        """Machine id, ssh host keys, random seed: each system makes its own at its first boot."""
+        _rewrite(upper, "etc/machine-id")
+        _remove(upper, "var/lib/systemd/random-seed")
+        _remove(upper, "var/lib/dbus/machine-id")
+        for name in _names(upper, "etc/ssh"):
+            if name.startswith("ssh_host_"):
+                _remove(upper, f"etc/ssh/{name}")
 
     def readiness(self) -> tuple[str, ...] | None:
         # A shell, so that an init without systemctl counts as ready once it can run programs.
@@ -166,7 +177,7 @@ def _uuid(container_id: str) -> str:
 
 
 def _mounts(record: Record) -> list[Mount]:
-    """proc and sysfs writable (harmless in a user namespace), and cgroup2 alone: see the notes."""
+    """proc and sysfs writable (harmless in a user namespace); of cgroups version 2 alone."""
     shm = record.host_config.shm_size or oci.DEFAULT_SHM_SIZE
     secure = ["nosuid", "noexec", "nodev"]
     return [
@@ -198,3 +209,48 @@ def _mounts(record: Record) -> list[Mount]:
             "options": [*secure, "rw"],
         },
     ]
+
+
+def _open_directory(upper: int, path: str) -> int | None:
+    """A directory of the upper; None if it has none there. Links are followed inside only."""
+    try:
+        return open_in_root(upper, path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None
+
+
+def _names(upper: int, directory: str) -> list[str]:
+    fd = _open_directory(upper, directory)
+    if fd is None:
+        return []
+    try:
+        return os.listdir(fd)
+    finally:
+        os.close(fd)
+
+
+def _remove(upper: int, path: str) -> None:
+    parent, name = os.path.split(path)
+    fd = _open_directory(upper, parent)
+    if fd is None:
+        return
+    try:
+        with suppress(FileNotFoundError, IsADirectoryError):
+            os.unlink(name, dir_fd=fd)
+    finally:
+        os.close(fd)
+
+
+def _rewrite(upper: int, path: str) -> None:
+    """Make a file of the upper empty; one that is only in the image is left to the image."""
+    parent, name = os.path.split(path)
+    fd = _open_directory(upper, parent)
+    if fd is None:
+        return
+    try:
+        if name in os.listdir(fd):
+            os.unlink(name, dir_fd=fd)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            os.close(os.open(name, flags, 0o444, dir_fd=fd))
+    finally:
+        os.close(fd)
