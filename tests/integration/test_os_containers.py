@@ -55,8 +55,12 @@ def wait_for(get: Callable[[], T], good: Callable[[T], object], seconds: float =
 
 def system_state(daemon: EngineUnderTest, name: str = "web1") -> str:
     """What systemd says once it has come up; at first there is nobody to ask."""
-    ask = ("exec", name, "systemctl", "is-system-running", "--wait")
-    return wait_for(lambda: daemon.cli_try(*ask).out.strip(), lambda s: s not in {"", "offline"})
+
+    def ask() -> str:
+        done = daemon.cli_try("exec", name, "systemctl", "is-system-running", "--wait")
+        return done.out.strip()
+
+    return wait_for(ask, lambda answer: answer not in {"", "offline"})
 
 
 def failed_units(daemon: EngineUnderTest, name: str = "web1") -> str:
