@@ -14,11 +14,11 @@ SOURCE = Path(__file__).parents[2] / "src"
 # of the standard library costs 0.2 to 15 ms; json alone is 9.
 STANDARD = {"__future__", "_json", "_socket", "errno", "select", "_signal", "posix"}
 OURS = {
-    *("pannier", "pannier.cli", "pannier.client"),
+    *("pannier", "pannier.base", "pannier.cli", "pannier.client"),
     *("pannier.cli.main", "pannier.cli.commands", "pannier.cli.flags", "pannier.cli.session"),
     *("pannier.cli.run", "pannier.cli.run_body", "pannier.cli.run_options"),
     *("pannier.cli.command", "pannier.cli.conversation"),
-    *("pannier.client.bare", "pannier.client.jsonlite", "pannier.client.relay"),
+    *("pannier.client.bare", "pannier.base.jsonlite", "pannier.client.relay"),
 }
 
 _SCRIPT = """
