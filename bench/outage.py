@@ -20,6 +20,7 @@ _DOWN_S = 30.0
 _PORT = 18099
 _VISITORS = 4
 _BLOCKED_S = 1.0
+_UP_S = 30.0
 
 # perl-base is in every Debian image: no other image is needed.
 _BACK = r"""
@@ -68,6 +69,7 @@ class _Visitors:
 
     def __init__(self) -> None:
         self._end = threading.Event()
+        self._begin = time.monotonic()
         self.good = 0
         self.failed: list[str] = []
         self._threads = [threading.Thread(target=self._visit) for _ in range(_VISITORS)]
@@ -88,7 +90,7 @@ class _Visitors:
                     answer.read()
                 self.good += 1
             except OSError as error:
-                self.failed.append(str(error))
+                self.failed.append(f"{time.monotonic() - self._begin:.1f} s: {error}")
             time.sleep(0.005)
 
 
@@ -112,6 +114,8 @@ def outage(ours: Ours, _: int) -> Iterator[Row]:
     ours.cli("rm", "-f", "front", "back", "looker", "writer")
     ours.cli("network", "rm", "tiers")
     note = f"daemon down {_DOWN_S:.0f} s, {served} requests served meanwhile"
+    if visitors.failed:
+        note += f"; first failure at {visitors.failed[0]}"
     yield Row("daemon down: failed requests", len(visitors.failed), "", limit=0, note=note)
     yield Row("daemon down: failed look-ups", bad, "", limit=0, note=f"of {good + bad:.0f}")
     note = f"of {written:.0f} lines"
@@ -131,7 +135,21 @@ def _begin(ours: Ours) -> None:
     ):
         command = [IMAGE, "perl", "-e", program]
         ours.cli("run", "-d", "--network", "tiers", "--name", name, *options, *command)
-    time.sleep(1)
+    _await_front()
+
+
+def _await_front() -> None:
+    """Until the front end listens and its back end answers."""
+    deadline = time.monotonic() + _UP_S
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{_PORT}/", timeout=10) as answer:
+                answer.read()
+                return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def _last_words(ours: Ours, name: str) -> list[str]:

@@ -6,18 +6,24 @@ that nothing is fetched.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import pty
+import select
 import shutil
+import signal
+import struct
 import subprocess
 import tarfile
+import termios
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from registrylab import running_registry
 
 docker_py = pytest.importorskip("docker")
 
@@ -299,13 +305,17 @@ def test_stats_and_update(docker):
 
 
 def test_events(docker):
-    start = str(int(time.time()) - 1)
+    start = f"{time.time():.6f}"
     docker("run", "--rm", "--name", "e", IMAGE, "true")
-    seen = docker("events", "--since", start, "--until", str(int(time.time()) + 1),
-                  "--filter", "container=e", "--format", "{{.Action}}").split()  # fmt: skip
-    assert [action for action in seen if action in {"create", "start", "die", "destroy"}] == [
-        "create", "start", "die", "destroy",
-    ]  # fmt: skip
+
+    def seen() -> list[str]:
+        now = f"{time.time():.6f}"
+        shown = docker("events", "--since", start, "--until", now, "--filter", "container=e",
+                       "--format", "{{.Action}}")  # fmt: skip
+        return [word for word in shown.split() if word in {"create", "start", "die", "destroy"}]
+
+    # the end of `docker run --rm` does not wait for the last one
+    assert wait_for(seen, lambda words: "destroy" in words) == ["create", "start", "die", "destroy"]
 
 
 def test_py_run(client):
@@ -381,3 +391,208 @@ def test_py_objects(client):
     container.remove(force=True)
     network.remove()
     volume.remove()
+
+
+class Terminal:
+    """A `docker` command on a terminal."""
+
+    def __init__(self, docker: Docker, *words: str) -> None:
+        self._main, other = pty.openpty()
+        self.process = subprocess.Popen(
+            ["docker", *words], stdin=other, stdout=other, stderr=other, env=docker.environment
+        )
+        os.close(other)
+        self._shown = b""
+
+    def until(self, text: bytes, seconds: float = 20) -> bytes:
+        end = time.monotonic() + seconds
+        while text not in self._shown:
+            readable, _, _ = select.select([self._main], [], [], max(0, end - time.monotonic()))
+            assert readable, f"no {text!r} in {self._shown!r}"
+            self._shown += os.read(self._main, 4096)
+        before, _, self._shown = self._shown.partition(text)
+        return before
+
+    def type(self, data: bytes) -> None:
+        os.write(self._main, data)
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self._main, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.process.send_signal(signal.SIGWINCH)
+
+    def end(self) -> int:
+        code = self.process.wait(20)
+        os.close(self._main)
+        return code
+
+
+def test_leave_a_terminal_and_come_back(docker):
+    first = Terminal(docker, "run", "-it", "--name", "tty", IMAGE, "sh")
+    first.until(b"# ")
+    first.resize(33, 77)
+    wait_for(
+        lambda: (first.type(b"stty size\r"), first.until(b"# ", 5))[1], lambda s: b"33 77" in s
+    )
+    first.type(b"\x10\x11")
+    assert first.end() == 0
+    assert docker("inspect", "-f", "{{.State.Running}}", "tty") == "true"
+    second = Terminal(docker, "attach", "tty")
+    second.type(b"\r")
+    second.until(b"# ")
+    second.type(b"exit 6\r")
+    assert second.end() == 6
+
+
+def test_exec_on_a_terminal(docker):
+    docker("run", "-d", "--name", "x", IMAGE, "sleep", "100")
+    shell = Terminal(docker, "exec", "-it", "x", "sh")
+    shell.until(b"# ")
+    shell.type(b"tty\r")
+    shell.until(b"/dev/pts/")
+    shell.type(b"exit 4\r")
+    assert shell.end() == 4
+
+
+def test_signals_are_passed_on(docker):
+    script = "trap 'echo got; exit 5' TERM; echo ready; while :; do sleep 0.05; done"
+    with subprocess.Popen(
+        ["docker", "run", "--rm", IMAGE, "sh", "-c", script],
+        stdout=subprocess.PIPE,
+        env=docker.environment,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.terminate()
+        assert process.stdout.read() == b"got\n"
+        assert process.wait(20) == 5
+
+
+def test_commit(docker):
+    docker("run", "--name", "made", IMAGE, "sh", "-c", "echo new > /file")
+    docker("commit", "-m", "a file", "-c", 'CMD ["cat", "/file"]', "made", "committed:1")
+    assert docker("run", "--rm", "committed:1") == "new"
+    assert "a file" in docker("history", "committed:1")
+    docker("rmi", "committed:1")
+
+
+def test_copy_trees_and_export(docker, tmp_path):
+    (tmp_path / "tree/sub").mkdir(parents=True)
+    (tmp_path / "tree/sub/f").write_text("1\n")
+    docker("create", "--name", "c", IMAGE, "ls", "-ln", "/tmp/tree/sub")
+    docker("cp", str(tmp_path / "tree"), "c:/tmp")
+    assert docker("start", "-a", "c").split()[-1] == "f"
+    docker("cp", "c:/tmp/tree", str(tmp_path / "back"))
+    assert (tmp_path / "back/sub/f").read_text() == "1\n"
+    docker("export", "-o", str(tmp_path / "all.tar"), "c")
+    with tarfile.open(tmp_path / "all.tar") as tar:
+        assert "tmp/tree/sub/f" in tar.getnames()
+    assert docker.try_("cp", "c:/nosuch", str(tmp_path)).code == 1
+
+
+def test_health_and_ports(docker):
+    docker("run", "-d", "--name", "h", "--health-cmd", "true", "--health-interval", "100ms",
+           "-p", "127.0.0.1::80", IMAGE, "sleep", "100")  # fmt: skip
+    ask = ("inspect", "-f", "{{.State.Health.Status}}", "h")
+    assert wait_for(lambda: docker(*ask), lambda status: status == "healthy") == "healthy"
+    assert docker("port", "h", "80").startswith("127.0.0.1:")
+    assert "(healthy)" in docker("ps", "--format", "{{.Status}}")
+
+
+def test_another_network_is_joined_with_its_names(docker):
+    docker("network", "create", "joined")
+    docker("run", "-d", "--name", "peer", "--network", "joined", IMAGE, "sleep", "100")
+    files = "hostname; cat /etc/resolv.conf /etc/hosts"
+    seen = docker("run", "--rm", "--network", "container:peer", IMAGE, "sh", "-c", files)
+    assert seen == docker("exec", "peer", "sh", "-c", files)
+    assert "nameserver 127.0.0.11" in seen
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--gpus=all", "could not select device driver"),
+        ("--storage-opt=size=1g", "StorageOpt is not supported"),
+        ("--cgroup-parent=/x", "CgroupParent is not supported"),
+        ("--log-driver=syslog", "no log driver named 'syslog'"),
+        ("--volume-driver=nfs", "error looking up volume plugin nfs"),
+        ("--runtime=runc", "unknown or invalid runtime name: runc"),
+        ("--memory=1m", "Minimum memory limit allowed is 6MB"),
+    ],
+)
+def test_what_is_not_there_is_refused(docker, option, message):
+    result = docker.try_("create", option, "-v", "/data", IMAGE, "true")
+    assert result.code == 1, result
+    assert message in result.err
+    assert docker("ps", "-aq") == ""
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    with running_registry(tmp_path) as address:
+        yield address
+
+
+def test_push_and_pull(docker, registry):
+    name = f"{registry}/team/tiny:1"
+    docker("tag", IMAGE, name)
+    assert "digest: sha256:" in docker("push", name)
+    docker("rmi", name)
+    assert "Pull complete" in docker("pull", name) or docker("image", "inspect", name)
+    docker("rmi", name)
+    assert docker("run", "--rm", name, "echo", "pulled") == "pulled"
+    docker("rmi", name)
+    assert docker.try_("pull", f"{registry}/nosuch:1").code == 1
+
+
+def test_py_images(client, tmp_path):
+    (tmp_path / "Dockerfile").write_text(f"FROM {IMAGE}\nLABEL a=b\nRUN echo hello > /f\n")
+    image, log = client.images.build(path=str(tmp_path), tag="pybuilt:1")
+    assert any("hello" in line.get("stream", "") for line in log)
+    assert image.labels == {"a": "b"}
+    saved = b"".join(image.save(named=True))
+    client.images.remove("pybuilt:1")
+    (loaded,) = client.images.load(saved)
+    assert loaded.tags == ["pybuilt:1"]
+    assert client.containers.run("pybuilt:1", ["cat", "/f"], remove=True) == b"hello\n"
+    assert loaded.history()[0]["Size"] > 0
+    client.images.remove("pybuilt:1")
+    (tmp_path / "Dockerfile").write_text(f"FROM {IMAGE}\nRUN exit 3\n")
+    with pytest.raises(docker_py.errors.BuildError, match="non-zero code: 3"):
+        client.images.build(path=str(tmp_path))
+
+
+def test_py_streams(client):
+    events = client.events(decode=True, filters={"container": "s"})
+    script = "for i in 1 2 3; do echo $i; sleep 0.1; done; sleep 100"
+    container = client.containers.run(IMAGE, ["sh", "-c", script], name="s", detach=True)
+    lines = container.logs(stream=True, follow=True)
+    assert [next(lines) for _ in range(3)] == [b"1\n", b"2\n", b"3\n"]
+    assert [next(events)["Action"] for _ in range(2)] == ["create", "start"]
+    events.close()
+    assert container.attrs["HostConfig"]["LogConfig"]["Type"] == "json-file"
+    assert next(container.stats(decode=True))["pids_stats"]["current"] >= 1
+    assert any("sleep 100" in row[-1] for row in wait_for(
+        lambda: container.top()["Processes"], lambda rows: "100" in rows[-1][-1]))  # fmt: skip
+    container.exec_run(["touch", "/made"])
+    assert {"Path": "/made", "Kind": 1} in container.diff()
+    container.pause()
+    container.unpause()
+    container.rename("t")
+    container.update(mem_limit="128m", memswap_limit="128m")
+    container.reload()
+    assert (container.name, container.attrs["HostConfig"]["Memory"]) == ("t", 128 << 20)
+    container.restart(timeout=0)
+    container.stop(timeout=0)
+    container.remove()
+
+
+def test_py_house(client):
+    assert client.info()["DefaultRuntime"] == "app"
+    assert client.version()["ApiVersion"] == "1.50"
+    assert {"Images", "Containers", "Volumes"} <= set(client.df())
+    client.containers.run(IMAGE, ["true"], detach=True).wait()
+    assert len(client.containers.prune()["ContainersDeleted"]) == 1
+    client.networks.create("unused")
+    assert client.networks.prune()["NetworksDeleted"] == ["unused"]
+    volume = client.volumes.create()
+    assert client.volumes.prune()["VolumesDeleted"] == [volume.name]

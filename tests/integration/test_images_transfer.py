@@ -8,16 +8,14 @@ import gzip
 import io
 import json
 import shutil
-import socket
-import subprocess
 import tarfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from imagelab import Tar, collect, image_of, leftovers, new_store, pieces
+from registrylab import running_registry
 
 from pannier.base.errors import InvalidArgument, NotFound, Unavailable, Unsupported
 from pannier.base.instance import Instance
@@ -203,38 +201,8 @@ async def test_saving_what_is_not_here_sends_nothing(store: ImageStore, instance
 
 @pytest.fixture
 def registry_at(tmp_path: Path) -> Iterator[str]:
-    """Debian's docker-registry on a free port of 127.0.0.1."""
-    binary = shutil.which("docker-registry")
-    if binary is None:
-        pytest.fail("docker-registry is not installed: apt-get install docker-registry")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = tmp_path / "registry.yml"
-    settings.write_text(
-        f"version: 0.1\nlog: {{level: error}}\nhttp: {{addr: 127.0.0.1:{port}}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {tmp_path}/registry}}}}\n"
-    )
-    with (tmp_path / "registry.log").open("wb") as log:
-        process = subprocess.Popen([binary, "serve", str(settings)], stdout=log, stderr=log)
-    try:
-        _wait_for(port)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except ConnectionRefusedError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail("docker-registry does not answer")
+    with running_registry(tmp_path) as address:
+        yield address
 
 
 async def test_push_and_pull(

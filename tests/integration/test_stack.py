@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import signal
+import subprocess
+import sys
 import textwrap
 import threading
 import time
@@ -29,6 +32,12 @@ class Stack:
 
     def __call__(self, *arguments: str) -> str:
         return self.daemon.cli("compose", "-f", str(self._file), *arguments)
+
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        script = "import sys; from pannier.cli.main import main; main()"
+        words = [sys.executable, "-c", script, "compose", "-f", str(self._file), *arguments]
+        environment = self.daemon.environment
+        return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True)
 
     def fails(self, *arguments: str) -> str:
         done = self.daemon.cli_try("compose", "-f", str(self._file), *arguments)
@@ -86,6 +95,39 @@ def test_up_waits_for_health_and_the_second_one_touches_nothing(stack):
     stack("up", "-d")
     assert stack.containers("db")[0]["State"]["StartedAt"] == db["State"]["StartedAt"]
     assert stack.containers("web")[0]["Id"] == web["Id"]
+
+
+def test_up_in_the_foreground_shows_all_output_and_stops_on_a_signal(stack):
+    stack.write(
+        """
+        services:
+          web:
+            image: debian:12
+            command: sh -c 'echo web is up; exec sleep infinity'
+            stop_signal: SIGKILL
+            depends_on: {db: {condition: service_healthy}}
+          db:
+            image: debian:12
+            command: sh -c 'echo db is up; touch /ready; exec sleep infinity'
+            stop_signal: SIGKILL
+            healthcheck: {test: [CMD, test, -e, /ready], interval: 100ms}
+        """
+    )
+    process = stack.begin("up")
+    lines = iter(process.stdout.readline, "")
+    shown = set()
+    while not {"db  | db is up", "web | web is up"} <= shown:
+        shown.add(next(lines).strip().replace("-1", "").replace(f"{stack.name}-", ""))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 130
+    assert not stack.containers("db")[0]["State"]["Running"]
+    assert not stack.containers("web")[0]["State"]["Running"]
+
+
+def test_a_service_that_is_not_there_is_named(stack):
+    stack.write("services: {web: {image: debian:12, command: sleep infinity}}")
+    assert "no such service: wbe" in stack.fails("logs", "wbe")
+    assert "has no running container" in stack.fails("exec", "web", "true")
 
 
 def test_only_the_changed_service_is_replaced_and_volumes_stay(stack):

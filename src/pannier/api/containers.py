@@ -22,7 +22,7 @@ _LIST_FILTERS = frozenset(
         "name", "network", "publish", "runtime", "since", "status", "volume",
     }
 )  # fmt: skip
-_PRUNE_FILTERS = frozenset({"until", "label", "label!"})
+_PRUNE_FILTERS = frozenset({"kind", "until", "label", "label!"})
 _SIGKILL = 9
 
 

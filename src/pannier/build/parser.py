@@ -6,7 +6,6 @@ of each instruction's arguments is in `arguments`.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 
 from pannier.base.errors import InvalidArgument
@@ -89,6 +88,8 @@ def _split_head(text: str) -> tuple[str, str, str]:
 
 
 def _hint(name: str) -> str:
+    import difflib  # noqa: PLC0415 - only after a mistake
+
     close = difflib.get_close_matches(name, _PARSERS, n=1)
     if close:
         return f"did you mean {close[0]}?"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 
+from pannier.base import jsonlite
 from pannier.base.errors import Conflict, InvalidArgument, NotModified, Unavailable
 from pannier.cli.command import Command
 from pannier.cli.conversation import Remote, check_terminal, converse, detach_keys
 from pannier.cli.each import each
 from pannier.cli.flags import Flags, Option
 from pannier.cli.session import Session
-from pannier.client import jsonlite
 from pannier.client.bare import Response
 from pannier.client.relay import Relay, write_all
 
@@ -69,9 +69,10 @@ def _show_prompt(session: Session, container_id: str) -> None:
 
 def _check_running(facts: dict[str, Any], name: str) -> None:
     if not facts["State"]["Running"]:
+        verb = "boot" if facts["HostConfig"]["Runtime"] == "os" else "start -ai"
         raise Conflict(
             "You cannot attach to a stopped container, start it first",
-            hint=f"pannier start -ai {name}",
+            hint=f"pannier {verb} {name}",
         )
     if facts["State"].get("Paused"):
         raise Conflict(

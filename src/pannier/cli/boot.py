@@ -64,7 +64,8 @@ def _start_again(session: Session, settings: dict[str, Any], name: str) -> str:
     try:
         facts = containers.inspect(name)
     except NotFound as error:
-        raise NotFound(error.message, hint=f"to make it: pannier boot IMAGE {name}") from error
+        words = f"{name} NAME" if _is_image(session, name) else f"IMAGE {name}"
+        raise NotFound(error.message, hint=f"to make one: pannier boot {words}") from error
     if facts["HostConfig"]["Runtime"] != "os":
         raise Conflict(f"{name} is not an OS container", hint=f"pannier start {name}")
     if settings:
@@ -75,6 +76,14 @@ def _start_again(session: Session, settings: dict[str, Any], name: str) -> str:
     with suppress(NotModified):
         containers.start(name)
     return str(facts["Id"])
+
+
+def _is_image(session: Session, name: str) -> bool:
+    try:
+        session.client.images.inspect(name)
+    except PannierError:
+        return ":" in name
+    return True
 
 
 def _start_new(session: Session, settings: dict[str, Any], image: str, name: str) -> str:
@@ -95,6 +104,9 @@ def _start_new(session: Session, settings: dict[str, Any], image: str, name: str
 def _create(session: Session, body: dict[str, Any], name: str) -> str:
     try:
         return session.client.containers.create(body, name=name)
+    except Conflict as error:
+        hint = error.hint or f"to boot the one that is there: pannier boot {name}"
+        raise Conflict(error.message, hint=hint) from error
     except NotFound as error:
         if not error.message.startswith("No such image"):
             raise

@@ -153,9 +153,9 @@ def _prune(session: Session, flags: Flags, words: list[str]) -> int:
         return 0
     from pannier.cli.tables import parse_filters  # noqa: PLC0415 - not for builds
 
-    parse_filters(flags.list("filter"))
+    filters = parse_filters(flags.list("filter"))
     keep = parse_size(flags.text("keep-storage")) if flags.given("keep-storage") else 0
-    answer = session.client.images.prune_builds(all=flags.on("all"), keep=keep)
+    answer = session.client.images.prune_builds(filters, all=flags.on("all"), keep=keep)
     for name in answer.get("CachesDeleted") or []:
         sys.stdout.write(f"{name}\n")
     sys.stdout.write(f"Total reclaimed space: {format_size(answer.get('SpaceReclaimed', 0))}\n")

@@ -150,6 +150,7 @@ GROUPS = {
     "builder": "What builds leave behind",
     "compose": "Several services from one compose file",
 }
+_ALIKE = 0.65  # of 1: "rnu" is meant as "run" (0.67), "swarm" not as "start" (0.6)
 # Flags between the group's name and the command; they reach a command as `Session.group`.
 GROUP_OPTIONS: dict[str, tuple[Option, ...]] = {
     "compose": (
@@ -215,6 +216,8 @@ def canonical(path: str) -> str:
 def _unknown(name: str) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only after a mistake
 
+    group, _, word = name.rpartition(" ")
+    known = paths(group) if group else [path for path in paths() if " " not in path]
+    near = get_close_matches(word, [path.rpartition(" ")[2] for path in known], 1, _ALIKE)
     message = f"unknown command: pannier {name}"
-    near = get_close_matches(name, [*_MODULES, *_ALIASES], 1)
-    return f"{message} (did you mean '{near[0]}'?)" if near else message
+    return f"{message} (did you mean '{f'{group} {near[0]}'.strip()}'?)" if near else message

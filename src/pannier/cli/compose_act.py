@@ -61,7 +61,7 @@ def on_all(
             name = container_name(item)
             if error:
                 failed = 1
-                sys.stderr.write(f"pannier: {error.message}\n")
+                sys.stderr.write(f"pannier: {name}: {error.message}\n")
             else:
                 board.set(name, f" Container {name:<28} {done}")
     return failed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -71,6 +72,7 @@ class _Readers:
         self._printer = printer
         self._query = query
         self._threads: dict[str, threading.Thread] = {}
+        self._ended: dict[str, float] = {}  # when a container's log ended, until it starts again
 
     def add(self, container_id: str, name: str) -> None:
         known = self._threads.get(container_id)
@@ -91,8 +93,11 @@ class _Readers:
 
     def _read(self, container_id: str, name: str) -> None:
         rest = b""
+        query = self._query
+        if container_id in self._ended:  # what came before has been shown
+            query = {**query, "tail": "all", "since": f"{self._ended[container_id]:.6f}"}
         try:
-            response = Client(self._session.connect).containers.logs(container_id, self._query)
+            response = Client(self._session.connect).containers.logs(container_id, query)
             for _, data in frames(response):
                 *lines, rest = (rest + data).split(b"\n")
                 for line in lines:
@@ -101,6 +106,7 @@ class _Readers:
             sys.stderr.write(f"pannier: logs of {name}: {error}\n")
         if rest:
             self._printer.line(name, rest)
+        self._ended[container_id] = time.time()
 
     def _watch(self, project: str, services: Sequence[str]) -> None:
         client = Client(self._session.connect)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pannier.base.errors import InvalidArgument, NotFound
+from pannier.base.errors import InvalidArgument, NotFound, PannierError
 from pannier.cli.build import build_arguments, run_build
 from pannier.cli.flags import Flags
 from pannier.cli.session import Session
@@ -55,7 +55,9 @@ def name_of(session: Session) -> str:
         PannierError: no name, and no usable compose file.
     """
     given = (session.group or Flags()).text("project-name")
-    return given or os.environ.get("COMPOSE_PROJECT_NAME", "") or project_of(session).name
+    if given or (given := os.environ.get("COMPOSE_PROJECT_NAME", "")):
+        return given
+    return project_of(session, warn=False).name  # `up` has warned
 
 
 def check_services(project: Project, names: Iterable[str]) -> None:
@@ -82,6 +84,7 @@ def containers_of(
         present = {label_of(item, SERVICE) for item in found}
         for service in services:
             if service not in present:
+                _check_known(session, name, service)
                 raise NotFound(
                     f"service '{service}' of '{name}' has no {'' if all_ else 'running '}container",
                     hint="bring it up: pannier compose up -d",
@@ -90,6 +93,16 @@ def containers_of(
     return sorted(
         found, key=lambda item: (label_of(item, SERVICE), int(label_of(item, NUMBER) or 0))
     )
+
+
+def _check_known(session: Session, name: str, service: str) -> None:
+    """Tell a mistyped name from a service that is down, where the compose file is at hand."""
+    try:
+        project = project_of(session, warn=False)
+    except PannierError:
+        return
+    if project.name == name:
+        check_services(project, [service])
 
 
 def label_of(item: Json, label: str) -> str:
@@ -110,7 +123,7 @@ def counts(values: Iterable[str]) -> dict[str, int]:
     for value in values:
         name, _, number = value.partition("=")
         if not number.isdigit():
-            raise InvalidArgument(f"invalid --scale option '{value}'", hint="write SERVICE=NUMBER")
+            raise InvalidArgument(f"invalid scale '{value}'", hint="write SERVICE=NUMBER")
         out[name] = int(number)
     return out
 

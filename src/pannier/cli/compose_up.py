@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -98,18 +100,23 @@ def _up(session: Session, flags: Flags, words: list[str]) -> int:
 
         pull_services(session, project, words or list(project.services))
     body = _body(project, words, flags)
+    began = time.time()
     follow(session.client.stacks.act(project.name, "up", body), _board(session))
     if flags.on("detach") or flags.on("wait") or flags.on("no-start"):
         return 0
-    return _watch(session, project, words, flags)
+    return _watch(session, project, words, flags, began)
 
 
-def _watch(session: Session, project: Project, services: list[str], flags: Flags) -> int:
-    """Show what the services write; ctrl-c stops them, as in Docker."""
+def _watch(
+    session: Session, project: Project, services: list[str], flags: Flags, began: float
+) -> int:
+    """Show what the services write since *began*; ctrl-c and SIGTERM stop them, as in Docker."""
     from pannier.cli.compose_logs import show_logs  # noqa: PLC0415 - not with -d
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    arguments = {"follow": True, "since": f"{began:.6f}"}
     try:
-        show_logs(session, project.name, services, {"follow": True, "tail": "0"})
+        show_logs(session, project.name, services, arguments)
     except KeyboardInterrupt:
         sys.stderr.write("\nStopping; once more to leave them running\n")
         from pannier.cli.compose_act import stop_services  # noqa: PLC0415

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from pannier.base import jsonlite
 from pannier.base.errors import InvalidArgument, NotFound
 from pannier.base.units import format_size
 from pannier.cli.command import Command
 from pannier.cli.flags import Flags
 from pannier.cli.session import Session
 from pannier.cli.transfer import read_pieces, split_reference, write_body
-from pannier.client import jsonlite, tarball
+from pannier.client import tarball
 from pannier.client.bare import Response
 
 _GO_DIRECTORY = 1 << 31  # os.ModeDir of Go's FileMode, which the API sends

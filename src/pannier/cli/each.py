@@ -41,4 +41,7 @@ def confirm(question: str) -> bool:
     """Ask for yes or no on the terminal; without one the answer is no."""
     sys.stdout.write(f"{question}\nAre you sure you want to continue? [y/N] ")
     sys.stdout.flush()
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        sys.stdout.write("\n")
+    return answer.strip().lower() in {"y", "yes"}

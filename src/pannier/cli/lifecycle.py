@@ -14,6 +14,7 @@ from pannier.cli.tables import parse_filters
 
 _FORCE: Option = ("force", "f", "flag", "", "Don't ask")
 _FILTER: Option = ("filter", "", "list", "KEY=VALUE", "Only those: until=24h, label=KEY=VALUE")
+_WARNING = "WARNING! This will remove all stopped app containers."
 _STOPPING: tuple[Option, ...] = (
     ("signal", "s", "text", "SIGNAL", "Signal that asks it to stop"),
     ("time", "t", "number", "SECONDS", "Wait so long before killing (-1: for ever)"),
@@ -75,7 +76,7 @@ def _wait(session: Session, flags: Flags, words: list[str]) -> int:
 
 
 def _prune(session: Session, flags: Flags, words: list[str]) -> int:
-    if not flags.on("force") and not confirm("WARNING! This will remove all stopped containers."):
+    if not flags.on("force") and not confirm(_WARNING):
         return 0
     answer = session.client.containers.prune(parse_filters(flags.list("filter")))
     deleted = answer.get("ContainersDeleted") or []
@@ -182,10 +183,14 @@ COMMANDS = {
     ),
     "container prune": Command(
         _prune,
-        summary="Remove all stopped containers",
+        summary="Remove all stopped app containers",
         options=(_FORCE, _FILTER),
         most=0,
-        examples=(("container prune -f --filter until=24h", "older than a day, no question"),),
+        examples=(
+            ("container prune -f --filter until=24h", "older than a day, no question"),
+            ("container prune --filter kind=os", "systems that are powered off, with all in them"),
+        ),
         see=("system prune", "rm"),
+        notes="OS containers are kept: what changed in them is lost only by `pannier rm`.",
     ),
 }

@@ -70,7 +70,8 @@ def run(words: list[str]) -> int:
         session = Session(flags.text("host") or None, debug=debug, group=group)
         return command.run(session, values, arguments)
     except UsageError as error:
-        return _usage_error(error, path)
+        family = words[0] if words and words[0] in commands.GROUPS else ""
+        return _usage_error(error, path, family)
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
@@ -103,13 +104,14 @@ def _help(path: str) -> int:
     return show(path)
 
 
-def _usage_error(error: UsageError, path: str) -> int:
+def _usage_error(error: UsageError, path: str, family: str) -> int:
     from pannier.cli.help import usage_line  # noqa: PLC0415 - only after a mistake
 
     sys.stderr.write(f"pannier: {error}\n")
     if path:
         sys.stderr.write(f"\n{usage_line(path)}\n")
-    sys.stderr.write(f"\nRun 'pannier {path + ' ' if path else ''}--help' for more information\n")
+    about = path or family
+    sys.stderr.write(f"\nRun 'pannier {about + ' ' if about else ''}--help' for more information\n")
     return error.code
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import posix
 
+from pannier.base import jsonlite
 from pannier.cli.command import Command
 from pannier.cli.conversation import Remote, check_terminal, converse, detach_keys
 from pannier.cli.flags import UsageError
 from pannier.cli.run_body import create_body
 from pannier.cli.run_options import CREATE, RUN
-from pannier.client import jsonlite
 from pannier.client.bare import message_of, query
 
 TYPE_CHECKING = False

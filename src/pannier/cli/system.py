@@ -198,7 +198,7 @@ def _write_verbose(usage: Json) -> None:
 
 def _prune(session: Session, flags: Flags, words: list[str]) -> int:
     every, volumes = flags.on("all"), flags.on("volumes")
-    what = ["all stopped containers", "all networks that no container uses"]
+    what = ["all stopped app containers", "all networks that no container uses"]
     if volumes:
         what.append("all unnamed volumes that no container uses")
     what.append("all images that no container uses" if every else "all images without a name")
@@ -217,7 +217,9 @@ def _prune(session: Session, flags: Flags, words: list[str]) -> int:
         steps.append(("Volumes", "VolumesDeleted", client.volumes.prune(labels)))
     dangling = {**filters, "dangling": ["false" if every else "true"]}
     steps.append(("Images", "ImagesDeleted", client.images.prune(dangling)))
-    steps.append(("build cache", "CachesDeleted", client.images.prune_builds(all=every)))
+    if not filters.keys() & {"label", "label!"}:  # build steps have none
+        pruned = client.images.prune_builds(filters, all=every)
+        steps.append(("build cache", "CachesDeleted", pruned))
     freed = 0
     for title, key, answer in steps:
         freed += answer.get("SpaceReclaimed") or 0

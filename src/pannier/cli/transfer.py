@@ -23,7 +23,7 @@ def split_reference(text: str) -> tuple[str, str]:
     """``name:tag`` or ``name@digest`` -> name and tag ("latest" when there is none)."""
     name, at, digest = text.partition("@")
     if at:
-        return name, digest
+        return (name, digest) if ":" in digest else (text, "")  # the engine refuses the latter
     head, slash, last = text.rpartition("/")
     last, colon, tag = last.partition(":")
     return head + slash + last, tag if colon else "latest"

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
+from pannier.base import jsonlite
 from pannier.base.errors import PannierError, Unavailable
-from pannier.client import jsonlite
 from pannier.client.bare import Connection, Response, query
 from pannier.client.containers import Containers, Execs
 from pannier.client.errors import error_from

@@ -11,7 +11,7 @@ import _socket
 import errno
 import posix
 
-from pannier.client import jsonlite
+from pannier.base import jsonlite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pannier.client import jsonlite
+from pannier.base import jsonlite
 from pannier.client.bare import Response
 from pannier.client.resource import Filters, Json, Jsons, Resource, Strings, filters_json, segment
 

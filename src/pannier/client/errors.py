@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pannier.base import errors
-from pannier.client import jsonlite
+from pannier.base import errors, jsonlite
 from pannier.client.bare import message_of
 
 _KINDS: dict[int, type[errors.PannierError]] = {

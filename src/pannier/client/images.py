@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pannier.client import jsonlite
+from pannier.base import jsonlite
 from pannier.client.bare import Response
 from pannier.client.resource import Filters, Json, Jsons, Resource, Strings, filters_json, segment
 
@@ -91,8 +91,17 @@ class Images(Resource):
         arguments = {"version": "1", **arguments}
         return self._client.stream("POST", "/build", arguments, body=context, headers=_TAR)
 
-    def prune_builds(self, *, all: bool = False, keep: int = 0) -> Json:  # noqa: A002
-        answer: Json = self._client.post("/build/prune", {"all": all, "keep-storage": keep or None})
+    def prune_builds(
+        self,
+        filters: Filters | None = None,
+        *,
+        all: bool = False,  # noqa: A002
+        keep: int = 0,
+    ) -> Json:
+        arguments = {
+            "all": all, "keep-storage": keep or None, "filters": filters_json(filters),
+        }  # fmt: skip
+        answer: Json = self._client.post("/build/prune", arguments)
         return answer
 
     def login(self, username: str, password: str, server: str) -> Json:

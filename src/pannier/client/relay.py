@@ -12,7 +12,7 @@ import errno
 import posix
 import select
 
-from pannier.client import jsonlite
+from pannier.base import jsonlite
 from pannier.client.bare import NO_SIGNAL, SHUT_WR
 
 TYPE_CHECKING = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pannier.client import jsonlite
+from pannier.base import jsonlite
 from pannier.client.resource import Json, Jsons, Resource, segment
 
 

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from pannier.engine.model import Container
 from pannier.engine.streams import ready
 from pannier.runtime.client import Runtime
-from pannier.runtime.logfile import LogRecord
 
 _STREAMS = {"stdout": 1, "stderr": 2}
 
@@ -21,17 +20,24 @@ class ContainerAttachment:
     """
 
     def __init__(
-        self, container: Container, runtime: Runtime, log: AsyncIterator[LogRecord], *, stdin: bool
+        self,
+        container: Container,
+        runtime: Runtime,
+        log: AsyncIterator[tuple[str, bytes]],
+        *,
+        stdin: bool,
     ) -> None:
         self._container = container
         self._runtime = runtime
         self._log = log
         self._wants_stdin = stdin
         self._input = -1
+        self._reading = True
+        container.readers += 1
 
     async def output(self) -> AsyncIterator[tuple[int, bytes]]:
-        async for record in self._log:
-            yield _STREAMS[record.stream], record.data
+        async for stream, data in self._log:
+            yield _STREAMS[stream], data
 
     async def write_stdin(self, data: bytes) -> None:
         if not self._wants_stdin:
@@ -59,6 +65,10 @@ class ContainerAttachment:
 
     async def close(self) -> None:
         self._close_input()
+        if self._reading:
+            self._reading = False
+            self._container.readers -= 1
+            await self._container.notify()
 
     def _close_input(self) -> None:
         if self._input >= 0:

@@ -92,8 +92,8 @@ class BuildRunner:
         try:
             reader = self._logs.open(container, {"stdout", "stderr"}, past=False, live=True)
             await self._containers.start_container(container)
-            async for chunk in reader:
-                output(chunk.data)
+            async for _, data in reader:
+                output(data)
             await container.exited.wait()
             return container.state.exit_code
         except PannierError as error:

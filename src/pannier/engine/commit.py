@@ -71,9 +71,9 @@ class Committer:
 
     async def _copy(self, container: Container, *, pause: bool) -> Path:
         """Under freeze if it runs, so that the copy is of one instant."""
-        freeze = pause and container.state.status == "running"
         cgroups, path = self._ground.cgroups, self._ground.cgroup(container.record)
         async with container.lock:
+            freeze = pause and container.state.status == "running"
             if freeze:
                 await asyncio.to_thread(cgroups.freeze, path)
             try:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from pannier.base.errors import Conflict, NotModified, PannierError
+from pannier.base.errors import Conflict, NotFound, NotModified, PannierError
 from pannier.base.ids import check_name
 from pannier.engine import resources, stats, views
 from pannier.engine.attach import ContainerAttachment
@@ -69,19 +69,24 @@ class Containers:
         return container
 
     async def start(self, ref: str) -> None:
-        container = self._ground.store.get(ref)
+        await self._start_or_remove(self._ground.store.get(ref))
+
+    async def _start_or_remove(self, container: Container) -> None:
         try:
             await self.start_container(container)
         except NotModified:
             raise
-        except PannierError:
-            if container.host_config.auto_remove:
+        except (PannierError, OSError):
+            if container.host_config.auto_remove and not container.running:
                 await self._parts.stopper.remove(container, force=True)
             raise
 
     async def start_container(self, container: Container) -> None:
-        """Start under the container's lock, and watch its health."""
+        """Start under the container's lock, and watch its health; its restarts count anew."""
+        await container.drained.wait()
         async with container.lock:
+            if not container.running:
+                container.state.restart_count = 0
             await self.start_locked(container)
 
     async def start_locked(self, container: Container) -> None:
@@ -95,9 +100,13 @@ class Containers:
         self, ref: str, timeout: float | None = None, signal: int | None = None
     ) -> None:
         container = self._ground.store.get(ref)
-        with suppress(NotModified):
-            await self._parts.stopper.stop(container, timeout, signal)
-        await self.start_container(container)
+        container.comes_back = True
+        try:
+            with suppress(NotModified):
+                await self._parts.stopper.stop(container, timeout, signal)
+            await self._start_or_remove(container)
+        finally:
+            container.comes_back = False
         self._ground.publish(container, "restart")
 
     async def kill(self, ref: str, signal: int = signal.SIGKILL) -> None:
@@ -111,8 +120,8 @@ class Containers:
 
     async def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
         container = self._ground.store.get(ref)
-        self._parts.health.forget(container.id)
         await self._parts.stopper.remove(container, force=force, volumes=volumes)
+        self._parts.health.forget(container.id)
 
     async def rename(self, ref: str, name: str) -> None:
         container = self._ground.store.get(ref)
@@ -214,16 +223,18 @@ class Containers:
         return [Change(path=path, kind=kind) for kind, path in found]
 
     async def archive_stat(self, ref: str, path: str) -> PathStat:
-        return await asyncio.to_thread(self._parts.files.stat, self._ground.store.get(ref), path)
+        container = self._ground.store.get(ref)
+        async with _steady(container):
+            return await asyncio.to_thread(self._parts.files.stat, container, path)
 
     async def archive_get(self, ref: str, path: str) -> tuple[PathStat, Bytes]:
         container = self._ground.store.get(ref)
-        found = await asyncio.to_thread(self._parts.files.stat, container, path)
+        found = await self.archive_stat(container.id, path)
 
         def write(out: IO[bytes]) -> None:
             self._parts.files.write_tar(container, path, out)
 
-        return found, read_through(write)
+        return found, _steadily(container, read_through(write))
 
     async def archive_put(
         self, ref: str, path: str, tar: Bytes, *, keep_kind: bool = False, copy_ids: bool = False
@@ -233,7 +244,8 @@ class Containers:
         def extract(source: IO[bytes]) -> None:
             self._parts.files.extract(container, path, source, keep_kind=keep_kind)
 
-        await feed_from(tar, extract)
+        async with _steady(container):
+            await feed_from(tar, extract)
 
     async def export(self, ref: str) -> Bytes:
         container = self._ground.store.get(ref)
@@ -241,7 +253,7 @@ class Containers:
         def write(out: IO[bytes]) -> None:
             self._parts.files.export(container, out)
 
-        return read_through(write)
+        return _steadily(container, read_through(write))
 
     async def commit(self, ref: str, options: CommitWish) -> str:
         return await self._parts.committer.commit(self._ground.store.get(ref), options)
@@ -253,15 +265,22 @@ class Containers:
         return await self._parts.rollback.replace_image(self._ground.store.get(ref), image)
 
     async def prune(self, filters: Filters) -> tuple[Sequence[str], int]:
+        """Remove stopped app containers; OS containers only when asked for by ``kind=os``.
+
+        A system that is powered off is not rubbish: what changed in it is kept until `remove`.
+        """
+        kinds = filters.get("kind") or ["app"]
         removed, freed = [], 0
         for container in self._ground.store:
             resting = container.state.status in {"created", "exited", "dead"}
-            if resting and views.matches(container, filters):
+            if resting and container.kind in kinds and views.matches(container, filters):
                 freed += await asyncio.to_thread(
                     disk_usage, Path(self._ground.upper(container.record))
                 )
-                await self._parts.stopper.remove(container)
-                removed.append(container.id)
+                # Started meanwhile, or removed by another: not ours any more.
+                with suppress(Conflict, NotFound):
+                    await self._parts.stopper.remove(container)
+                    removed.append(container.id)
         return removed, freed
 
     def withdraw(self, ref: str) -> None:
@@ -274,3 +293,23 @@ class Containers:
     async def _sizes(self, container: Container) -> tuple[int, int]:
         own = await asyncio.to_thread(disk_usage, Path(self._ground.upper(container.record)))
         return own, own + self._ground.image_size(container.record)
+
+
+@asynccontextmanager
+async def _steady(container: Container) -> AsyncIterator[None]:
+    """A resting container is mounted by us, so it must not start meanwhile: two overlays on one
+    upper directory are undefined, and the kernel does not refuse them."""
+    if container.running:
+        yield
+        return
+    await container.drained.wait()
+    async with container.lock:
+        if container.removed.is_set():
+            raise NotFound(f"No such container: {container.id}")
+        yield
+
+
+async def _steadily(container: Container, source: AsyncGenerator[bytes, None]) -> Bytes:
+    async with _steady(container), aclosing(source):
+        async for chunk in source:
+            yield chunk

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import time
@@ -13,7 +12,7 @@ import msgspec
 from pannier.base.errors import InvalidArgument, NotFound
 from pannier.base.ids import check_name, new_id, random_name, short
 from pannier.base.undo import AsyncUndoStack
-from pannier.engine import mounts, resources, spec
+from pannier.engine import mounts, resources, spec, unsupported
 from pannier.engine.fill import fill_volume
 from pannier.engine.ground import Ground
 from pannier.engine.kinds.base import Kind
@@ -58,7 +57,9 @@ class Creator:
             record.id_base = self._id_base(record)
             undo.push(self._ground.ranges.release, container_id)
             await self._make_volumes(record, undo)
+            self._check_still_there(record)
             container = self._ground.store.add(record)
+            self._ground.volumes.settle(point.name for point in record.mounts)
             undo.commit()
         return container
 
@@ -93,7 +94,7 @@ class Creator:
         self, container_id: str, name: str, kind: Kind, image: Image, body: wire.CreateBody
     ) -> Record:
         defaults = image.config.defaults
-        host = body.host_config
+        host = self._with_peers(body.host_config)
         record = Record(
             id=container_id,
             name=name,
@@ -104,11 +105,26 @@ class Creator:
             networks=_networks(body),
             root=self.make_root(image, body.image, 0),
         )
-        if host.uts_mode == "host":
-            record.hostname = os.uname().nodename
-        else:
-            record.hostname = body.hostname or (name if kind.name == "os" else short(container_id))
+        record.hostname = body.hostname or self._usual_hostname(record)
         return record
+
+    def _usual_hostname(self, record: Record) -> str:
+        host = record.host_config
+        if "host" in (host.uts_mode, host.network_mode):
+            return os.uname().nodename
+        if host.network_mode.startswith("container:"):
+            peer = host.network_mode.removeprefix("container:")
+            return self._ground.store.get(peer).record.hostname
+        return record.name if record.kind == "os" else short(record.id)
+
+    def _with_peers(self, host: wire.HostConfig) -> wire.HostConfig:
+        """Containers whose namespaces are joined, by their ids: names may change hands."""
+        joined = {
+            name: f"{spec.SHARED}{self._ground.store.get(mode.removeprefix(spec.SHARED)).id}"
+            for name in ("network_mode", "pid_mode", "ipc_mode")
+            if (mode := getattr(host, name)).startswith(spec.SHARED)
+        }
+        return msgspec.structs.replace(host, **joined)
 
     def _check_runnable(self, record: Record, kind: Kind) -> None:
         """Find now what would only fail at the start: no command, no init, an unknown user."""
@@ -119,14 +135,27 @@ class Creator:
         resources.device_rules(record.host_config)
         log_policy(Path(), record.host_config.log_config.config)
 
+    def _check_still_there(self, record: Record) -> None:
+        """Others may have removed them while volumes were filled."""
+        self._ground.images.get(record.root.image_id)
+        for point in record.mounts:
+            if point.name:
+                self._ground.volumes.get(point.name)
+
     def _id_base(self, record: Record) -> int:
-        if spec.uses_host_ids(record):
+        if spec.asks_for_host_ids(record):
             return 0
-        peer = spec.shared_with(record)
-        if peer is None:
+        bases = {self._ground.store.get(peer).record.id_base for peer in spec.peers(record)}
+        if len(bases) > 1:
+            raise InvalidArgument(
+                "cannot join namespaces of containers whose user ids are mapped differently",
+                hint="run all of them with --userns host",
+            )
+        if not bases:
             return self._ground.ranges.allocate(record.id)
-        base = self._ground.store.get(peer).record.id_base
-        self._ground.ranges.hold(record.id, base)
+        base = bases.pop()
+        if base:
+            self._ground.ranges.hold(record.id, base)
         return base
 
     def _make_directories(self, record: Record, undo: AsyncUndoStack) -> None:
@@ -137,35 +166,37 @@ class Creator:
 
     async def _make_volumes(self, record: Record, undo: AsyncUndoStack) -> None:
         before = {volume.name for volume in self._ground.volumes.list()}
-        record.mounts = mounts.resolve(
-            record.config,
-            record.host_config,
-            record.root.defaults,
-            self._ground.volumes,
-            self._ground.store.get,
-        )
-        for point in record.mounts:
-            if point.name and point.name not in before:
-                undo.push(self._ground.volumes.remove, point.name, force=True)
+        try:
+            record.mounts = mounts.resolve(
+                record.config,
+                record.host_config,
+                record.root.defaults,
+                self._ground.volumes,
+                self._ground.store.get,
+            )
+        finally:
+            for volume in self._ground.volumes.list():
+                if volume.name not in before:
+                    undo.push(self._ground.volumes.remove, volume.name, force=True)
         for point in record.mounts:
             await self._fill(point, record)
 
     async def _fill(self, point: MountPoint, record: Record) -> None:
-        if point.type != "volume":
+        if point.type != "volume" or point.subpath:
             return
         volume = self._ground.volumes.get(point.name)
         if volume.filled or _no_copy(record.host_config, point.destination):
             return
-        roots = self._ground.roots(record)
-        await asyncio.to_thread(
-            fill_volume, roots, point.destination, point.source, self._ground.instance.tmp
+        roots, tmp = self._ground.roots(record), self._ground.instance.tmp
+        await self._ground.volumes.fill(
+            volume, lambda: fill_volume(roots, point.destination, point.source, tmp)
         )
-        self._ground.volumes.mark_filled(volume)
 
 
 def _check(body: wire.CreateBody) -> None:
     host = body.host_config
     resources.check(host)
+    unsupported.check(host)
     resources.rlimits(host)
     if host.restart_policy.name not in _RESTART_POLICIES:
         raise InvalidArgument(

@@ -18,6 +18,7 @@ from pannier.runtime.model import ExecExit, ExecRequest
 from pannier.wire import containers as wire
 
 _KEPT = 256
+KEPT_OUTPUT = 4096  # bytes of a health check's output; more is read, and dropped
 _CANNOT_RUN = 126  # Docker's code for all that is not "command not found"
 
 
@@ -28,9 +29,15 @@ class Exec:
     id: str
     container: Container
     config: wire.ExecConfig
+    begun: bool = False
     pid: int = 0
     exit_code: int | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def outlived(self) -> bool:
+        """Not started, and it cannot be any more."""
+        return not self.begun and not self.container.running
 
 
 class Execs:
@@ -58,7 +65,7 @@ class Execs:
             NotFound: there is none.
         """
         made = self._get(exec_id)
-        if made.pid or made.ended.is_set():
+        if made.begun:
             raise Conflict(f"Error: Exec command {exec_id} is already running")
         self._running(made.container.id)
         return made.config
@@ -74,6 +81,7 @@ class Execs:
         """
         self.startable(exec_id)
         made = self._get(exec_id)
+        made.begun = True
         streams = ProcessStreams.open(
             tty=made.config.tty,
             stdin=made.config.attach_stdin and not detach,
@@ -148,7 +156,7 @@ class Execs:
         try:
             async with asyncio.timeout(limit):
                 async for _, chunk in streams.output():
-                    output += chunk
+                    output += chunk[: KEPT_OUTPUT - len(output)]
                 await made.ended.wait()
         except TimeoutError:
             await self._ground.runtime.kill_exec(container.id, exec_id)
@@ -163,7 +171,8 @@ class Execs:
         roots = [self._ground.upper(record), *self._ground.roots(record)]
         defaults = record.root.defaults
         plan = self._ground.kinds[record.kind].process(record, defaults, roots)
-        user = users.resolve(made.config.user or plan.user, [], roots)
+        groups = record.host_config.group_add
+        user = users.resolve(made.config.user or plan.user, groups, roots)
         caps = oci.ALL_CAPABILITIES if made.config.privileged else plan.capabilities
         term = ["TERM=xterm"] if made.config.tty else []
         rows, columns = size or made.config.console_size or (0, 0)
@@ -190,7 +199,11 @@ class Execs:
                 f"Container {container.name} is paused, unpause the container before exec"
             )
         if not container.running:
-            raise Conflict(f"container {container.id} is not running")
+            verb = "boot" if container.record.kind == "os" else "start"
+            raise Conflict(
+                f"container {container.id} is not running",
+                hint=f"pannier {verb} {container.name}",
+            )
         return container
 
     def _get(self, exec_id: str) -> Exec:
@@ -200,6 +213,7 @@ class Execs:
         return made
 
     def _forget_old(self) -> None:
-        ended = [i for i, made in self._execs.items() if made.ended.is_set()]
+        """Also those that nobody has started, once their container has come to an end."""
+        ended = [i for i, made in self._execs.items() if made.ended.is_set() or made.outlived]
         for exec_id in ended[: max(0, len(ended) - _KEPT)]:
             del self._execs[exec_id]

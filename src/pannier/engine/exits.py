@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 
@@ -11,6 +12,8 @@ from pannier.engine.ground import Ground
 from pannier.engine.kinds.base import Verdict
 from pannier.engine.model import Container
 from pannier.runtime.model import Exit
+
+_log = logging.getLogger(__name__)
 
 Act = Callable[[Container], Awaitable[None]]
 
@@ -47,10 +50,12 @@ class ExitHandler:
         if container.state.pid != exit_record.pid or container.exited.is_set():
             return
         verdict = self._record(container, exit_record)
-        self._spawn(self._after(container, exit_record, verdict))
+        self._spawn(self._after(container, verdict))
 
     def resume(self, container: Container) -> None:
-        """Go on with the restarts that an earlier daemon had begun."""
+        """Go on with the restarts that an earlier daemon had begun, or would have begun."""
+        container.state.status = "restarting"
+        self._ground.store.save(container)
         self._spawn(self._restart(container, at_once=True))
 
     async def wait_idle(self) -> None:
@@ -79,32 +84,47 @@ class ExitHandler:
         if verdict is not Verdict.CRASHED:
             # A halt from inside is an orderly end, whatever signal the kernel tells it by.
             state.exit_code = 0 if ended.signal else ended.exit_code
+        if self._wants_restart(container, verdict):
+            # At once: a stop that comes now has to find it so, and so has a new daemon.
+            state.status = "restarting"
         self._ground.store.save(container)
         container.exits += 1
+        container.drained.clear()
+        if ended.oom_killed:
+            self._ground.publish(container, "oom")
+        self._ground.publish(container, "die", exitCode=str(state.exit_code))
         container.exited.set()
         return verdict
 
-    async def _after(self, container: Container, ended: Exit, verdict: Verdict) -> None:
-        if ended.oom_killed:
-            self._ground.publish(container, "oom")
-        self._ground.publish(container, "die", exitCode=str(container.state.exit_code))
+    async def _after(self, container: Container, verdict: Verdict) -> None:
         await container.notify()
-        async with container.lock:
-            if not container.exited.is_set():
-                return
-            hosts = self._ground.links.hosts(container)
-            if self._goes_at_once(container, verdict):
-                await self._retire(container)
-            else:
-                await self._ground.links.detach(container)
-            await self._ground.runtime.forget(container.id)
-            await self._ground.stager.teardown(container.id, links=hosts)
+        try:
+            async with container.lock:
+                await self._clean_up(container, verdict)
+        except PannierError as error:
+            # What is left over is no reason to stay down.
+            _log.warning("after the end of container %s: %s", container.name, error.message)
+        finally:
+            container.drained.set()
+        if container.host_config.auto_remove:
+            await container.wait_read()
         if container.removed.is_set():
             await self._sweep(container)
-        elif self._wants_restart(container, verdict):
+        elif container.state.status == "restarting":
             await self._restart(container, at_once=verdict is Verdict.REBOOT)
-        elif container.host_config.auto_remove:
+        elif container.host_config.auto_remove and not container.comes_back:
             await self._remove(container)
+        if container.state.status == "exited" or container.removed.is_set():
+            self._delays.pop(container.id, None)
+
+    async def _clean_up(self, container: Container, verdict: Verdict) -> None:
+        hosts = self._ground.links.hosts(container)
+        if self._goes_at_once(container, verdict):
+            await self._retire(container)
+        else:
+            await self._ground.links.detach(container)
+        await self._ground.runtime.forget(container.id)
+        await self._ground.stager.teardown(container.id, links=hosts)
 
     def _goes_at_once(self, container: Container, verdict: Verdict) -> bool:
         """Whether nobody has to wait for what is cleared away behind it: only its own volumes have
@@ -112,6 +132,7 @@ class ExitHandler:
         return (
             container.host_config.auto_remove
             and verdict is not Verdict.REBOOT
+            and not container.comes_back
             and not container.removed.is_set()
             and not any(point.anonymous for point in container.record.mounts)
         )
@@ -140,8 +161,6 @@ class ExitHandler:
         delay = 0.0 if ran_ns > _STABLE_NS else self._delays.get(container.id, 0.0)
         delay = max(_FIRST_DELAY_S, min(delay * 2, _LONGEST_DELAY_S))
         self._delays[container.id] = delay
-        state.status = "restarting"
-        self._ground.store.save(container)
         while not await self._slept(container, 0 if at_once else delay):
             async with container.lock:
                 if not _still_restarting(container):
@@ -149,12 +168,21 @@ class ExitHandler:
                 state.restart_count += 0 if at_once else 1
                 try:
                     await self._start(container)
-                except PannierError as error:
-                    state.status, state.error = "restarting", error.message
+                except (PannierError, OSError) as error:
+                    _log.info("container %s does not start again: %s", container.name, error)
+                    if not self._may_try_again(container):
+                        return
+                    state.status = "restarting"
+                    self._ground.store.save(container)
                     delay = min(delay * 2, _LONGEST_DELAY_S)
                     at_once = False
                 else:
                     return
+
+    def _may_try_again(self, container: Container) -> bool:
+        """A start that failed is a failure, of which ``on-failure`` may allow only so many."""
+        limited = container.host_config.restart_policy.name == "on-failure"
+        return not limited or self._wants_restart(container, Verdict.CRASHED)
 
     async def _slept(self, container: Container, delay: float) -> bool:
         """Wait for the back-off; true when the container was stopped or removed meanwhile."""

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from pannier.base.errors import PannierError
+from pannier.engine.execs import KEPT_OUTPUT
 from pannier.engine.ground import Ground
 from pannier.engine.model import Container, Health, HealthProbe
 from pannier.wire.containers import Healthcheck
@@ -17,7 +18,6 @@ _START_INTERVAL_NS = 5 * 10**9
 _TIMEOUT_NS = 30 * 10**9
 _RETRIES = 3
 _KEPT_PROBES = 5
-_KEPT_OUTPUT = 4096
 
 Probe = Callable[[Container, list[str], float], Awaitable[tuple[int, bytes]]]
 
@@ -41,7 +41,11 @@ class HealthMonitor:
         if check and container.state.health is not None:
             task = asyncio.create_task(self._watch(container, check))
             self._tasks[container.id] = task
-            task.add_done_callback(lambda _: self._tasks.pop(container.id, None))
+            task.add_done_callback(lambda done: self._ended(container.id, done))
+
+    def _ended(self, container_id: str, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(container_id) is task:
+            del self._tasks[container_id]
 
     def forget(self, container_id: str) -> None:
         task = self._tasks.pop(container_id, None)
@@ -82,7 +86,7 @@ class HealthMonitor:
             code, output = -1, f"Health check exceeded timeout ({limit:g}s)".encode()
         except PannierError as error:
             code, output = -1, error.message.encode()
-        text = output[-_KEPT_OUTPUT:].decode(errors="replace")
+        text = output[:KEPT_OUTPUT].decode(errors="replace")
         return HealthProbe(start, time.time_ns(), code, text)
 
     async def _note(self, container: Container, check: Healthcheck, probe: HealthProbe) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pannier.base.database import Database
@@ -60,6 +61,15 @@ class IdRanges:
 
     def release(self, container_id: str) -> None:
         self._database.execute("DELETE FROM id_ranges WHERE container_id = ?", (container_id,))
+
+    def keep_only(self, known: Mapping[str, int]) -> None:
+        """Make the table say what is so: first id by container, 0 for the host's ids."""
+        for row in self._database.query("SELECT container_id FROM id_ranges"):
+            if not known.get(row["container_id"]):
+                self.release(row["container_id"])
+        for container_id, first in known.items():
+            if first:
+                self.hold(container_id, first)
 
     def _is_foreign(self, first: int) -> bool:
         return any(start < first + RANGE and first < end for start, end in self._foreign)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -82,6 +82,11 @@ class NetworkLinks:
     async def release(self, container: Container) -> None:
         """It is gone: take back everything."""
         await self._networks.release(container.id)
+
+    async def keep_only(self, known: Collection[str]) -> None:
+        """Take back everything of containers that are not *known*."""
+        for container_id in self._networks.containers() - set(known):
+            await self._networks.release(container_id)
 
     def hosts(self, container: Container) -> list[str]:
         """The host's ends of its interfaces."""

@@ -9,7 +9,7 @@ from typing import Protocol
 from pannier.base.errors import Unsupported
 from pannier.engine.ground import Ground
 from pannier.engine.model import Container
-from pannier.runtime.logfile import LogRecord, follow
+from pannier.runtime.logfile import LogRecord, follow, output
 
 
 class LogWish(Protocol):
@@ -57,8 +57,8 @@ class LogReader:
 
     def open(
         self, container: Container, streams: Collection[str], *, past: bool, live: bool
-    ) -> AsyncIterator[LogRecord]:
-        """Output for an attached client: from this call on, not from the first record asked for.
+    ) -> AsyncIterator[tuple[str, bytes]]:
+        """Stream and bytes for an attached client, from this call on.
 
         Args:
             past: begin with what was written before.
@@ -69,21 +69,21 @@ class LogReader:
 
     async def _follow(
         self, container: Container, streams: Collection[str], since: int, starts: int, *, live: bool
-    ) -> AsyncIterator[LogRecord]:
+    ) -> AsyncIterator[tuple[str, bytes]]:
         if live and container.output_done.is_set() and container.starts == starts:
             # Clients attach before they start: the run to come is meant.
             async with container.changed:
                 await container.changed.wait_for(
                     lambda: container.starts > starts or container.removed.is_set()
                 )
-        async for record in follow(
+        async for piece in output(
             self.path(container),
             since_ns=since,
             follow=live,
             streams=streams,
             stop=container.output_done,
         ):
-            yield record
+            yield piece
 
 
 def _streams(*, stdout: bool, stderr: bool) -> set[str]:

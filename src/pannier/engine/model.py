@@ -77,6 +77,7 @@ class MountPoint(msgspec.Struct, frozen=True):
         source: host path (volume: its data directory).
         destination: absolute path inside.
         options: OCI mount options.
+        subpath: what is mounted below *source*; links of the volume's own lead nowhere else.
     """
 
     type: str
@@ -87,6 +88,7 @@ class MountPoint(msgspec.Struct, frozen=True):
     propagation: str = ""
     options: tuple[str, ...] = ()
     anonymous: bool = False
+    subpath: str = ""
 
 
 class Record(msgspec.Struct):
@@ -128,7 +130,13 @@ class Container:
         self.exits = 0
         self.changed = asyncio.Condition()
         self.output_done = asyncio.Event()
-        if record.state.status not in {"running", "paused", "restarting"}:
+        self.readers = 0  # attached clients, who are to get all of its output
+        # What the last run has left on the host is gone: only then it may be started again.
+        self.drained = asyncio.Event()
+        self.drained.set()
+        # Who has stopped it is about to start it again: its end is not the end of a --rm.
+        self.comes_back = False
+        if record.state.status not in {"running", "paused"}:
             self.exited.set()
             self.output_done.set()
 
@@ -167,6 +175,11 @@ class Container:
     @property
     def running(self) -> bool:
         return self.record.state.status in {"running", "paused"}
+
+    async def wait_read(self) -> None:
+        """Until every attached client has got all output, or is gone."""
+        async with self.changed:
+            await self.changed.wait_for(lambda: not self.readers)
 
     async def notify(self) -> None:
         """Wake everybody who waits for a change of state."""

@@ -11,6 +11,7 @@ from pannier.engine.model import Container, MountPoint
 from pannier.engine.volumes import Volume, Volumes
 from pannier.oci.image import ContainerDefaults
 from pannier.oci.runtime import Mount as OciMount
+from pannier.runtime.mountplan import SUBPATH
 from pannier.wire import containers as wire
 
 _PROPAGATION = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
@@ -42,7 +43,7 @@ def resolve(
     for target in [*(defaults.volumes or {}), *config.volumes]:
         destination = _destination(target)
         if destination not in points:
-            volume = volumes.create()
+            volume = volumes.create(pending=True)
             points[destination] = _volume_point(volume, volumes, destination, anonymous=True)
     return list(points.values())
 
@@ -62,6 +63,8 @@ def _to_oci(point: MountPoint) -> OciMount:
             "options": list(point.options),
         }
     options = ["rbind", "nodev", "idmap", "rw" if point.writable else "ro", *point.options]
+    if point.subpath:
+        options.append(f"{SUBPATH}{point.subpath}")
     return {
         "destination": point.destination,
         "type": "bind",
@@ -120,7 +123,7 @@ def _from_mount(mount: wire.Mount, volumes: Volumes) -> MountPoint:
             return _bind_point(mount, destination)
         case "volume":
             options = mount.volume_options or wire.VolumeOptions()
-            volume = volumes.create(mount.source, labels=options.labels)
+            volume = volumes.create(mount.source, labels=options.labels, pending=not mount.source)
             return _volume_point(
                 volume,
                 volumes,
@@ -166,13 +169,18 @@ def _volume_point(
     anonymous: bool = False,
     subpath: str = "",
 ) -> MountPoint:
-    source = volumes.directory(volume)
-    if subpath:
-        inside = posixpath.normpath(subpath)
-        if inside.startswith(("/", "..")):
-            raise InvalidArgument(f"invalid volume subpath: {subpath}")
-        source /= inside
-    return MountPoint("volume", str(source), destination, writable, volume.name, "", (), anonymous)
+    inside = posixpath.normpath(subpath) if subpath else ""
+    if inside.startswith("/") or inside.split("/")[0] == "..":
+        raise InvalidArgument(f"invalid volume subpath: {subpath}")
+    return MountPoint(
+        "volume",
+        str(volumes.directory(volume)),
+        destination,
+        writable,
+        volume.name,
+        anonymous=anonymous,
+        subpath=inside,
+    )
 
 
 def _tmpfs(target: str, options: str) -> MountPoint:

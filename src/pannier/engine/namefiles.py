@@ -12,6 +12,7 @@ from pannier.engine.model import Record
 from pannier.oci.runtime import Mount
 
 RESOLVER = "127.0.0.11"
+_NAMES = ("hostname", "hosts", "resolv.conf")
 _HOST_GATEWAY = "host-gateway"
 
 
@@ -36,6 +37,11 @@ def write(
     }
     for name, text in content.items():
         write_atomic(directory / name, text.encode(), 0o644)
+    return mounts(directory)
+
+
+def mounts(directory: Path) -> list[Mount]:
+    """Bind mounts of the files that were written into *directory*."""
     return [
         {
             "destination": f"/etc/{name}",
@@ -43,7 +49,7 @@ def write(
             "source": str(directory / name),
             "options": ["bind", "rw", "nosuid", "nodev", "noexec", "idmap", "rprivate"],
         }
-        for name in content
+        for name in _NAMES
     ]
 
 

@@ -6,14 +6,21 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from pannier.base.errors import Conflict, InvalidArgument
-from pannier.base.units import rfc3339
+from pannier.base.units import parse_time, rfc3339
 from pannier.engine.ground import Ground
 from pannier.engine.links import endpoint_wish
 from pannier.engine.model import Container
 from pannier.network.manager import NetworkManager
-from pannier.network.model import AttachRequest, Endpoint, Network, NetworkRequest, Subnet
+from pannier.network.model import (
+    DEFAULT_NETWORK,
+    AttachRequest,
+    Endpoint,
+    Network,
+    NetworkRequest,
+    Subnet,
+)
 from pannier.wire import networks as wire
-from pannier.wire.filters import flag, match_labels
+from pannier.wire.filters import flag, labels_pass, match_labels
 
 Filters = Mapping[str, list[str]]
 
@@ -52,8 +59,12 @@ class NetworkService:
         self._tell("destroy", await self._networks.remove(ref))
 
     async def prune(self, filters: Filters) -> Sequence[str]:
-        labels = filters.get("label", [])
-        unused = await self._networks.prune(lambda n: match_labels(labels, n.labels))
+        before_ns = min((parse_time(text) for text in filters.get("until", [])), default=None)
+        unused = await self._networks.prune(
+            lambda n: (
+                labels_pass(filters, n.labels) and (before_ns is None or n.created_ns < before_ns)
+            )
+        )
         return [network.name for network in unused]
 
     async def connect(self, ref: str, body: wire.NetworkConnect) -> None:
@@ -121,6 +132,7 @@ class NetworkService:
             and match_labels(filters.get("label", []), network.labels)
             and filters.get("driver", [network.driver]) == [network.driver]
             and (dangling is None or dangling != used)
+            and _type_of(network.name) in filters.get("type", [_type_of(network.name)])
         )
 
     def _tell(self, action: str, network: Network, **facts: str) -> None:
@@ -137,12 +149,17 @@ _MODES = {
 
 def _mode_matches(mode: wire.Network, filters: Filters) -> bool:
     names, drivers = filters.get("name", []), filters.get("driver", [])
-    others = set(filters) - {"name", "driver"}
+    others = set(filters) - {"name", "driver", "type"}
     return (
         not others
         and (not names or any(name in mode.name for name in names))
         and (not drivers or mode.driver in drivers)
+        and "builtin" in filters.get("type", ["builtin"])
     )
+
+
+def _type_of(name: str) -> str:
+    return "builtin" if name == DEFAULT_NETWORK else "custom"
 
 
 def _member(endpoint: Endpoint) -> wire.NetworkContainer:

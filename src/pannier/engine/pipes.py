@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
 from typing import IO
 
+from pannier.engine.streams import ready
+
 _CHUNK = 1 << 18
+# Threads of their own: each waits for its client, maybe for long, and nobody else may wait behind.
+_THREADS = concurrent.futures.ThreadPoolExecutor(64, thread_name_prefix="stream")
 
 
-async def read_through(write: Callable[[IO[bytes]], None]) -> AsyncIterator[bytes]:
+async def read_through(write: Callable[[IO[bytes]], None]) -> AsyncGenerator[bytes, None]:
     """Run *write* in a thread and yield what it writes.
 
     If the reader goes away, the writer gets EPIPE and ends. An error of *write* is raised here,
     after the bytes before it.
     """
     reader, writer = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(reader, False)
 
     def run() -> None:
         with os.fdopen(writer, "wb", _CHUNK) as out:
             write(out)
 
-    task = asyncio.create_task(asyncio.to_thread(run))
+    work = asyncio.get_running_loop().run_in_executor(_THREADS, run)
     try:
-        with os.fdopen(reader, "rb", 0) as source:
-            while chunk := await asyncio.to_thread(source.read, _CHUNK):
+        try:
+            while chunk := await _read(reader):
                 yield chunk
-        await task
+        finally:
+            os.close(reader)
+        await asyncio.shield(work)
     finally:
         with suppress(BrokenPipeError):
-            await task
+            await asyncio.shield(work)
 
 
 async def feed_from(source: AsyncIterator[bytes], read: Callable[[IO[bytes]], None]) -> None:
@@ -41,21 +49,36 @@ async def feed_from(source: AsyncIterator[bytes], read: Callable[[IO[bytes]], No
         whatever *read* raises; a reader that stops early is no error.
     """
     reader, writer = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(writer, False)
 
     def run() -> None:
         with os.fdopen(reader, "rb", _CHUNK) as file:
             read(file)
 
-    task = asyncio.create_task(asyncio.to_thread(run))
+    work = asyncio.get_running_loop().run_in_executor(_THREADS, run)
     try:
-        with suppress(BrokenPipeError), os.fdopen(writer, "wb", 0) as out:
-            async for chunk in source:
-                await asyncio.to_thread(_write_all, out, chunk)
+        try:
+            with suppress(BrokenPipeError):
+                async for chunk in source:
+                    await _write(writer, chunk)
+        finally:
+            os.close(writer)
     finally:
-        await task
+        await asyncio.shield(work)
 
 
-def _write_all(out: IO[bytes], chunk: bytes) -> None:
-    view = memoryview(chunk)
+async def _read(fd: int) -> bytes:
+    while True:
+        try:
+            return os.read(fd, _CHUNK)
+        except BlockingIOError:
+            await ready(fd, write=False)
+
+
+async def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
     while view:
-        view = view[out.write(view) :]
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:
+            await ready(fd, write=True)

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
+from collections.abc import Sequence
 
 import msgspec
 
 from pannier.base.errors import InvalidArgument
 from pannier.oci import defaults as oci
-from pannier.oci.runtime import Cpu, DeviceRule, Memory, Resources, Rlimit
+from pannier.oci.runtime import (
+    BlockIO,
+    Cpu,
+    DeviceRule,
+    DeviceType,
+    Memory,
+    Resources,
+    Rlimit,
+    ThrottleDevice,
+    WeightDevice,
+)
 from pannier.runtime.processplan import RLIMITS
 from pannier.wire import containers as wire
 
 _PERIOD_US = 100_000
+_DEVICE_TYPES: dict[str, DeviceType] = {"a": "a", "b": "b", "c": "c"}
+_DEVICE_RULE = re.compile(r"([acb]) (\d+|\*):(\d+|\*) ([rwm]{1,3})")
 _LEAST_MEMORY = 6 << 20  # below this not even the first process starts; Docker has the same floor
 
 
@@ -51,8 +66,8 @@ def to_oci(limits: wire.Resources) -> Resources:
         resources["cpu"] = cpu
     if limits.pids_limit is not None:
         resources["pids"] = {"limit": limits.pids_limit if limits.pids_limit > 0 else -1}
-    if limits.blkio_weight:
-        resources["blockIO"] = {"weight": limits.blkio_weight}
+    if block := _block_io(limits):
+        resources["blockIO"] = block
     return resources
 
 
@@ -72,7 +87,21 @@ def device_rules(host: wire.HostConfig) -> list[DeviceRule]:
                 "access": device.cgroup_permissions or "rwm",
             }
         )
-    return rules
+    return rules + [_device_rule(text) for text in host.device_cgroup_rules]
+
+
+def _device_rule(text: str) -> DeviceRule:
+    """``c 10:200 rwm``, ``b *:* r``."""
+    match = _DEVICE_RULE.fullmatch(text)
+    if match is None:
+        raise InvalidArgument(f"invalid device cgroup rule format: '{text}'")
+    kind, major, minor, access = match.groups()
+    rule: DeviceRule = {"allow": True, "type": _DEVICE_TYPES[kind], "access": access}
+    if major != "*":
+        rule["major"] = int(major)
+    if minor != "*":
+        rule["minor"] = int(minor)
+    return rule
 
 
 def rlimits(host: wire.HostConfig) -> list[Rlimit]:
@@ -140,3 +169,47 @@ def _cpu(limits: wire.Resources) -> Cpu:
     if limits.cpuset_mems:
         cpu["mems"] = limits.cpuset_mems
     return cpu
+
+
+def _block_io(limits: wire.Resources) -> BlockIO:
+    block: BlockIO = {}
+    if limits.blkio_weight:
+        block["weight"] = limits.blkio_weight
+    if limits.blkio_weight_device:
+        block["weightDevice"] = [_weight(wish) for wish in limits.blkio_weight_device]
+    if limits.blkio_device_read_bps:
+        block["throttleReadBpsDevice"] = _throttles(limits.blkio_device_read_bps)
+    if limits.blkio_device_write_bps:
+        block["throttleWriteBpsDevice"] = _throttles(limits.blkio_device_write_bps)
+    if limits.blkio_device_read_iops:
+        block["throttleReadIOPSDevice"] = _throttles(limits.blkio_device_read_iops)
+    if limits.blkio_device_write_iops:
+        block["throttleWriteIOPSDevice"] = _throttles(limits.blkio_device_write_iops)
+    return block
+
+
+def _throttles(wishes: Sequence[wire.ThrottleDevice]) -> list[ThrottleDevice]:
+    numbers = [_block_device(wish.path) for wish in wishes]
+    return [
+        {"major": major, "minor": minor, "rate": wish.rate}
+        for wish, (major, minor) in zip(wishes, numbers, strict=True)
+    ]
+
+
+def _weight(wish: wire.WeightDevice) -> WeightDevice:
+    major, minor = _block_device(wish.path)
+    return {"major": major, "minor": minor, "weight": wish.weight}
+
+
+def _block_device(path: str) -> tuple[int, int]:
+    """
+    Raises:
+        InvalidArgument: it is none.
+    """
+    try:
+        facts = os.stat(path)
+    except OSError as error:
+        raise InvalidArgument(f"no block device {path}: {error.strerror}") from error
+    if not stat.S_ISBLK(facts.st_mode):
+        raise InvalidArgument(f"{path} is not a block device")
+    return os.major(facts.st_rdev), os.minor(facts.st_rdev)

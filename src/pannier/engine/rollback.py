@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from pannier.base.errors import Conflict
+from pannier.base.errors import Conflict, NotFound, NotModified
 from pannier.engine.creation import Creator
 from pannier.engine.ground import Ground
 from pannier.engine.model import Container, Root
@@ -87,11 +88,23 @@ class Rollback:
         self, container: Container, action: str, change: Callable[[], None]
     ) -> dict[str, Any]:
         """Stop, change, start; if the new stack does not start, the old one is put back."""
+        container.comes_back = True
+        try:
+            return await self._change(container, action, change)
+        finally:
+            container.comes_back = False
+
+    async def _change(
+        self, container: Container, action: str, change: Callable[[], None]
+    ) -> dict[str, Any]:
         running = container.running
         before = msgspec.json.encode(container.record)
         if running:
-            await self._stop(container)
+            with suppress(NotModified):
+                await self._stop(container)
+        await container.drained.wait()
         async with container.lock:
+            _check_resting(container)
             change()
         if running:
             try:
@@ -120,6 +133,14 @@ class Rollback:
         container.record.previous = old.previous
         container.record.undone = old.undone
         self._ground.store.save(container)
+
+
+def _check_resting(container: Container) -> None:
+    """Others may have removed or started it while it was stopped for this."""
+    if container.removed.is_set():
+        raise NotFound(f"No such container: {container.id}")
+    if container.running:
+        raise Conflict(f"container {container.name} was started meanwhile")
 
 
 def _next_generation(container: Container) -> int:

@@ -33,7 +33,7 @@ from pannier.oci.runtime import (
 )
 from pannier.oci.seccomp_profile import profile
 
-_SHARED = "container:"
+SHARED = "container:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,11 @@ class Surroundings:
 
 
 def uses_host_ids(record: Record) -> bool:
+    """Whether a container lives in the host's user namespace, by its own wish or with its peer."""
+    return asks_for_host_ids(record) or (not record.id_base and bool(peers(record)))
+
+
+def asks_for_host_ids(record: Record) -> bool:
     """Privileged containers and those in a namespace of the host live in the host's user namespace.
 
     A namespace is owned by one user namespace; a process mapped elsewhere has no rights over it.
@@ -67,13 +72,11 @@ def uses_host_ids(record: Record) -> bool:
     )
 
 
-def shared_with(record: Record) -> str | None:
-    """The container whose namespaces (and so whose range of ids) this one joins."""
+def peers(record: Record) -> list[str]:
+    """The containers whose namespaces (and so whose range of ids) this one joins."""
     host = record.host_config
-    for mode in (host.network_mode, host.pid_mode, host.ipc_mode):
-        if mode.startswith(_SHARED):
-            return mode.removeprefix(_SHARED)
-    return None
+    modes = (host.network_mode, host.pid_mode, host.ipc_mode)
+    return [mode.removeprefix(SHARED) for mode in modes if mode.startswith(SHARED)]
 
 
 def build(record: Record, plan: ProcessPlan, around: Surroundings) -> Spec:
@@ -156,7 +159,7 @@ def _linux(record: Record, plan: ProcessPlan, around: Surroundings) -> Linux:
 def _sysctls(record: Record, plan: ProcessPlan) -> dict[str, str]:
     wanted = {**plan.sysctls, **record.host_config.sysctls}
     if record.host_config.network_mode == "host" or record.host_config.network_mode.startswith(
-        _SHARED
+        SHARED
     ):
         # The namespace is not ours to change.
         wanted = {k: v for k, v in wanted.items() if not k.startswith("net.")}
@@ -173,15 +176,15 @@ def _namespaces(record: Record, peer_pid: Callable[[str], int]) -> list[Namespac
         ("cgroup", host.cgroupns_mode, "cgroup"),
     ]
     namespaces: list[Namespace] = [{"type": "mount"}]
-    peer = shared_with(record)
     if not uses_host_ids(record):
-        path = f"/proc/{peer_pid(peer)}/ns/user" if peer else None
+        joined = peers(record)
+        path = f"/proc/{peer_pid(joined[0])}/ns/user" if joined else None
         namespaces.append({"type": "user", "path": path} if path else {"type": "user"})
     for kind, mode, file in modes:
         if mode == "host":
             continue
-        if mode.startswith(_SHARED):
-            pid = peer_pid(mode.removeprefix(_SHARED))
+        if mode.startswith(SHARED):
+            pid = peer_pid(mode.removeprefix(SHARED))
             namespaces.append({"type": kind, "path": f"/proc/{pid}/ns/{file}"})
         else:
             namespaces.append({"type": kind})

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pannier.base.errors import Conflict, InvalidArgument, NotModified, PannierError
+from pannier.base.errors import Conflict, InvalidArgument, NotFound, NotModified, PannierError
 from pannier.base.undo import AsyncUndoStack
 from pannier.base.units import parse_size
 from pannier.engine import namefiles, spec
@@ -21,8 +21,10 @@ from pannier.engine.kinds.base import ProcessPlan
 from pannier.engine.model import Container, Health, Record
 from pannier.engine.users import User
 from pannier.engine.users import resolve as resolve_user
+from pannier.oci.runtime import Mount
 from pannier.runtime.model import Launch, LogPolicy, Rootfs, Stdio
 
+_JOINS = "container:"
 _LOG_SIZE = 10 << 20
 _LOG_FILES = 3
 
@@ -37,8 +39,14 @@ class Starter:
         """
         Raises:
             NotModified: it runs already.
+            NotFound: it was removed while the caller waited for its lock.
+            Conflict: it is paused; Docker's wording.
             PannierError: what failed; the state says ``exited`` with Docker's code 126, 127 or 128.
         """
+        if container.removed.is_set():
+            raise NotFound(f"No such container: {container.id}")
+        if container.state.status == "paused":
+            raise Conflict("cannot start a paused container, try unpause instead")
         if container.running:
             raise NotModified(f"container {container.name} is already running")
         container.exited.clear()
@@ -48,7 +56,8 @@ class Starter:
             async with AsyncUndoStack() as undo:
                 await self._start(container, undo)
                 undo.commit()
-        except PannierError as error:
+        except BaseException as error:
+            # Whatever it was, also a vanished device or the daemon's end: nobody may wait for ever.
             await self._failed(container, error)
             raise
         self._ground.links.announce(container)
@@ -67,6 +76,7 @@ class Starter:
         started = await self._ground.runtime.create(launch)
         undo.push(self._abandon, record.id)
         await self._watch_output(launch)
+        await container.notify()  # who is attached reads from the first byte on
         await self._ground.links.publish(container)
         self._mark_running(container, started.pid)
         await self._ground.runtime.start(record.id)
@@ -90,6 +100,19 @@ class Starter:
         finally:
             os.close(master)
 
+    def _name_files(self, record: Record, interfaces: Sequence[Any]) -> list[Mount]:
+        """Its own, or those of the container whose network it joins."""
+        owner = record
+        while owner.host_config.network_mode.startswith(_JOINS):
+            peer = owner.host_config.network_mode.removeprefix(_JOINS)
+            owner = self._ground.store.get(peer).record
+        directory = self._ground.instance.container_data(owner.id)
+        if owner is not record:
+            return namefiles.mounts(directory)
+        addresses = [a.partition("/")[0] for i in interfaces for a in i["addresses"]]
+        gateway = next((i["gateway"] for i in interfaces if i["gateway"]), None)
+        return namefiles.write(directory, record, addresses, gateway)
+
     def _launch(
         self,
         record: Record,
@@ -101,12 +124,10 @@ class Starter:
         directory = self._ground.instance.container_data(record.id)
         upper = self._ground.upper(record)
         cgroup = self._ground.cgroup(record)
-        addresses = [a.partition("/")[0] for i in interfaces for a in i["addresses"]]
-        gateway = next((i["gateway"] for i in interfaces if i["gateway"]), None)
         around = spec.Surroundings(
             user=user,
             peer_pid=self._peer_pid,
-            files=namefiles.write(directory, record, addresses, gateway),
+            files=self._name_files(record, interfaces),
             cgroup=cgroup,
         )
         host = record.host_config
@@ -156,12 +177,13 @@ class Starter:
         state.health = Health() if has_check else None
         self._ground.store.save(container)
 
-    async def _failed(self, container: Container, error: PannierError) -> None:
+    async def _failed(self, container: Container, error: BaseException) -> None:
         state = container.state
-        code = error.fields.get("exit_code", 128)
-        state.status = "created" if not state.finished_ns and state.pid == 0 else "exited"
+        fields = error.fields if isinstance(error, PannierError) else {}
+        code = fields.get("exit_code")
+        state.status = "exited" if state.finished_ns else "created"
         state.exit_code = code if isinstance(code, int) else 128
-        state.error = error.message
+        state.error = error.message if isinstance(error, PannierError) else str(error)
         state.pid = 0
         container.exited.set()
         container.output_done.set()

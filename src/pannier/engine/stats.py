@@ -115,7 +115,10 @@ def top(container: Container, cgroups: CgroupManager, path: str, ps_args: str) -
         raise Conflict(f"Container {container.id} is not running")
     pids = {str(pid) for pid in cgroups.processes(path)}
     command = ["ps", *(ps_args or "-ef").split()]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # By itself ps shows less than all, or more than ours; some of its options refuse -q.
+    done = _ps([*command, "-q", ",".join(pids)])
+    if done.returncode:
+        done = _ps(command)
     if done.returncode:
         raise InvalidArgument(f"ps: {done.stderr.strip()}")
     header, *rows = done.stdout.splitlines()
@@ -125,3 +128,7 @@ def top(container: Container, cgroups: CgroupManager, path: str, ps_args: str) -
     position = titles.index("PID")
     processes = [row.split(None, len(titles) - 1) for row in rows]
     return {"Titles": titles, "Processes": [p for p in processes if p[position] in pids]}
+
+
+def _ps(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -31,11 +31,14 @@ class Stopper:
             NotModified: it does not run.
         """
         if container.state.status == "restarting":
-            await self._end_restarts(container)
-            return
+            # Its next start may be under way: then it is a running one that is to be stopped.
+            async with container.lock:
+                if container.state.status == "restarting":
+                    await self._end_restarts(container)
+                    return
         if not container.running:
             raise NotModified(f"container {container.name} is not running")
-        container.state.stopped_by_user = True
+        self._note_stopped(container)
         await self._thaw(container)
         if timeout is None:
             timeout = container.config.stop_timeout
@@ -55,8 +58,9 @@ class Stopper:
         if not container.running:
             raise Conflict(f"Container {container.id} is not running")
         if number == signal.SIGKILL:
-            container.state.stopped_by_user = True
             await self._thaw(container)
+        if number in self._ending_signals(container):
+            self._note_stopped(container)
         await self._ground.runtime.kill(container.id, number)
         self._ground.publish(container, "kill", signal=str(number))
         if number == signal.SIGKILL:
@@ -69,9 +73,12 @@ class Stopper:
                 raise Conflict(f"Container {container.id} is already paused")
             if not container.running:
                 raise Conflict(f"Container {container.id} is not running")
-            await asyncio.to_thread(
-                self._ground.cgroups.freeze, self._ground.cgroup(container.record)
-            )
+            path = self._ground.cgroup(container.record)
+            await asyncio.to_thread(self._ground.cgroups.freeze, path)
+            if container.exited.is_set():
+                # Killed meanwhile, which works on frozen processes too.
+                await asyncio.to_thread(self._ground.cgroups.thaw, path)
+                raise Conflict(f"Container {container.id} is not running")
             container.state.status = "paused"
             self._ground.store.save(container)
         self._ground.publish(container, "pause")
@@ -90,11 +97,11 @@ class Stopper:
         Raises:
             Conflict: it runs, and *force* was not given; Docker's wording.
         """
-        if container.running or container.state.status == "restarting":
-            await self._end_for_removal(container, force=force)
         async with container.lock:
             if container.removed.is_set():
                 return
+            if container.running or container.state.status == "restarting":
+                await self._end_for_removal(container, force=force)
             await self._delete(container, volumes=volumes)
         await container.notify()
         self._ground.publish(container, "destroy")
@@ -106,7 +113,7 @@ class Stopper:
                 f'cannot remove container "/{container.name}": container is {status}: stop the '
                 "container before removing or force remove"
             )
-        container.state.stopped_by_user = True
+        self._note_stopped(container)
         if container.state.status == "restarting":
             await self._end_restarts(container)
         else:
@@ -128,7 +135,8 @@ class Stopper:
         The caller holds its lock. Its output is complete when this returns.
         """
         with suppress(TimeoutError):
-            async with asyncio.timeout(_OUTPUT_TIMEOUT_S):
+            # An attached client that is slow holds the rest back, and is to get it all the same.
+            async with asyncio.timeout(None if container.readers else _OUTPUT_TIMEOUT_S):
                 await container.output_done.wait()
         container.output_done.set()
         await self._give_back(container)
@@ -151,6 +159,17 @@ class Stopper:
         paths = [str(rubbish), str(self._ground.instance.container_run(container.id))]
         await self._ground.stager.teardown(container.id, paths)
 
+    def _note_stopped(self, container: Container) -> None:
+        """Written down before it is done: a daemon that dies meanwhile must not restart it."""
+        container.state.stopped_by_user = True
+        self._ground.store.save(container)
+
+    def _ending_signals(self, container: Container) -> set[int]:
+        """Signals after which its restart policy lets it rest, as Docker does."""
+        roots = self._ground.roots(container.record)
+        steps = self._ground.kind(container).stop_steps(container.record, roots)
+        return {signal.SIGKILL, *(step.signal for step in steps if step.signal)}
+
     async def _end_restarts(self, container: Container) -> None:
         container.state.stopped_by_user = True
         container.state.status = "exited"
@@ -168,7 +187,8 @@ class Stopper:
     async def _step(self, container: Container, step: StopStep) -> None:
         if step.argv:
             request = ExecRequest.internal(container.id, list(step.argv))
-            await self._ground.runtime.exec_detached(request)
+            with suppress(NotFound, Conflict):
+                await self._ground.runtime.exec_detached(request)
         elif step.signal:
             # Gone between our look and the signal: that is what was wanted.
             with suppress(NotFound, ProcessLookupError):
@@ -179,8 +199,9 @@ class Stopper:
             await asyncio.to_thread(
                 self._ground.cgroups.thaw, self._ground.cgroup(container.record)
             )
-            container.state.status = "running"
-            self._ground.store.save(container)
+            if container.state.status == "paused":
+                container.state.status = "running"
+                self._ground.store.save(container)
 
     async def _kill_all(self, container: Container) -> None:
         with suppress(NotFound, ProcessLookupError):

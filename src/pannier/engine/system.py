@@ -6,7 +6,6 @@ import asyncio
 import os
 import platform
 from collections.abc import Callable, Sequence
-from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ class System:
         self.build_cache: Callable[[], Sequence[wire.BuildCacheRecord]] = tuple
 
     def version(self) -> wire.Version:
-        number = package_version("pannier")
+        number = _package_version()
         arch, kernel = _architecture(), os.uname().release
         # Docker's client prints these details, not the fields of the same names beside them.
         details = {
@@ -94,7 +93,7 @@ class System:
             "MemTotal": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             "DockerRootDir": str(self._ground.instance.data),
             "Name": uname.nodename,
-            "ServerVersion": package_version("pannier"),
+            "ServerVersion": _package_version(),
             "Runtimes": {"app": {"path": "pannier"}, "os": {"path": "pannier"}},
             "DefaultRuntime": "app",
             "LiveRestoreEnabled": True,
@@ -150,3 +149,9 @@ def _is_on(path: str) -> bool:
         return Path(path).read_text().strip() == "1"
     except FileNotFoundError:
         return False
+
+
+def _package_version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415 - a megabyte, for one line of text
+
+    return version("pannier")

@@ -9,12 +9,13 @@ from typing import Any
 
 from pannier.base.errors import InvalidArgument
 from pannier.base.ids import short
-from pannier.base.units import format_age, rfc3339
-from pannier.engine.model import Container, Health, MountPoint, State
+from pannier.base.units import format_age, parse_time, rfc3339
+from pannier.engine.kinds.base import merge_env
+from pannier.engine.model import Container, Health, MountPoint, Record, State
 from pannier.wire import states
 from pannier.wire.codec import to_plain
 from pannier.wire.containers import EndpointSettings, PortBinding
-from pannier.wire.filters import match_labels
+from pannier.wire.filters import labels_pass
 
 Networks = Mapping[str, EndpointSettings]
 
@@ -108,11 +109,28 @@ def mount_view(point: MountPoint) -> states.MountPoint:
     )
 
 
+def _effective(record: Record) -> dict[str, Any]:
+    """The caller's process settings over the image's.
+
+    Docker merges them once, at create; here a rollback may change the image below a container.
+    """
+    config, image = record.config, record.root.defaults
+    cmd = image.cmd if config.cmd is None and config.entrypoint is None else config.cmd
+    return {
+        "Env": merge_env(image.env or [], config.env),
+        "Entrypoint": image.entrypoint if config.entrypoint is None else config.entrypoint,
+        "Cmd": cmd,
+        "WorkingDir": config.working_dir or image.working_dir or "",
+        "User": config.user or image.user or "",
+        "Volumes": {**(image.volumes or {}), **config.volumes},
+    }
+
+
 def inspect(container: Container, networks: Networks, directory: Path) -> dict[str, Any]:
     """``docker inspect``'s document, with pannier's own facts under ``Pannier``."""
     record = container.record
     argv = record.argv or [""]
-    config = to_plain(record.config)
+    config = to_plain(record.config) | _effective(record)
     config["Image"] = record.root.image_ref
     config["Hostname"] = record.hostname
     host = to_plain(record.host_config)
@@ -219,8 +237,10 @@ def matches(container: Container, filters: Mapping[str, list[str]]) -> bool:
         InvalidArgument: an unknown filter.
     """
     for key, values in filters.items():
-        if key == "label":
-            kept = match_labels(values, container.labels)
+        if key in {"label", "label!"}:
+            kept = labels_pass({key: values}, container.labels)
+        elif key == "until":
+            kept = container.record.created_ns < min(parse_time(value) for value in values)
         elif key in {"id", "name"}:
             facts = _FACTS[key](container)
             kept = any(value.removeprefix("/") in fact for value in values for fact in facts)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pannier.base.units import rfc3339
 from pannier.engine.volumes import Volume, Volumes, disk_usage
 from pannier.wire import volumes as wire
-from pannier.wire.filters import flag, match_labels
+from pannier.wire.filters import flag, labels_pass, match_labels
 
 Filters = Mapping[str, list[str]]
 
@@ -41,9 +41,9 @@ class VolumeService:
         await self._volumes.remove(name, force=force)
 
     async def prune(self, filters: Filters) -> tuple[Sequence[str], int]:
-        labels = filters.get("label", [])
         return await self._volumes.prune(
-            everything=bool(flag(filters, "all")), keep=lambda v: not match_labels(labels, v.labels)
+            everything=bool(flag(filters, "all")),
+            keep=lambda volume: not labels_pass(filters, volume.labels),
         )
 
     async def usage(self) -> list[wire.Volume]:

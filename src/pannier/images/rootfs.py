@@ -71,6 +71,8 @@ def make(arguments: dict[str, Any]) -> dict[str, Any]:
         "--format=directory",
         "--dpkgopt=force-unsafe-io",
         '--aptopt=Acquire::Languages "none"',
+        # The directory is root's alone: apt's own user could not read it, and apt would warn.
+        '--aptopt=APT::Sandbox::User "root"',
         arguments["suite"],
         str(into),
         *lines,
@@ -92,8 +94,10 @@ def add_init(arguments: dict[str, Any]) -> dict[str, Any]:
     packages = " ".join(arguments["packages"])
     script = [
         *_mounts(arguments, root),
-        f"chroot {root} apt-get update -q",
-        f"chroot {root} apt-get install -qy --no-install-recommends {packages}",
+        f"chroot {root} apt-get update -qq",
+        # Without a terminal there is nothing to open one in; what fails is told on standard error.
+        f"chroot {root} apt-get install -qqy -o Dpkg::Use-Pty=0 --no-install-recommends {packages}"
+        " >/dev/null",
         f"chroot {root} apt-get clean",
         *_finish(root),
     ]

@@ -9,6 +9,7 @@ import os
 
 from pannier.kernel import _libc
 from pannier.kernel._libc import (
+    AT_EMPTY_PATH,
     AT_RECURSIVE,
     MOUNT_ATTR_IDMAP,
     MOUNT_ATTR_RDONLY,
@@ -124,8 +125,12 @@ def filesystem_name(fd: int) -> str:
 
 
 def clone_tree(path: str, *, recursive: bool, dirfd: int = _libc.AT_FDCWD) -> int:
-    """A detached copy of the mount at *path*, with what is mounted below it if *recursive*."""
-    return _libc.open_tree(dirfd, path, OPEN_TREE_CLONE | (AT_RECURSIVE if recursive else 0))
+    """A detached copy of the mount at *path*, with what is mounted below it if *recursive*.
+
+    An empty *path* stands for *dirfd* itself.
+    """
+    flags = (AT_RECURSIVE if recursive else 0) | (0 if path else AT_EMPTY_PATH)
+    return _libc.open_tree(dirfd, path, OPEN_TREE_CLONE | flags)
 
 
 def set_attributes(

@@ -321,6 +321,10 @@ class NetworkManager:
         """A container's endpoints in the order of its interfaces."""
         return self._store.of_container(container_id)
 
+    def containers(self) -> set[str]:
+        """The ids of all containers that have an endpoint."""
+        return {endpoint.container_id for endpoint in self._store.endpoints()}
+
     # -------------------------------------------------------------- inside
 
     def _add(self, request: NetworkRequest) -> Network:

@@ -6,7 +6,6 @@ import heapq
 import select
 import sys
 import time
-import traceback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,5 +84,6 @@ class Poller:
 def _guarded(callback: Callable[[], None]) -> None:
     try:
         callback()
-    except Exception:  # the top of this process: no packet may end it
-        traceback.print_exc(file=sys.stderr)
+    except Exception as error:  # the top of this process: no packet may end it
+        # As `traceback` prints it, which would take a megabyte from the start on.
+        sys.excepthook(type(error), error, error.__traceback__)

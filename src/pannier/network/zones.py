@@ -16,9 +16,9 @@ several networks sees the names of all of them: its addresses have the same ``id
 from __future__ import annotations
 
 import _socket
-import json
 import os
 
+from pannier.base import jsonlite
 from pannier.base.atomic import write_atomic
 
 TYPE_CHECKING = False
@@ -48,7 +48,7 @@ _SUFFIX = ".json"
 def write_zone(directory: str | os.PathLike[str], network_id: str, zone: Zone) -> None:
     """Put *zone* in force."""
     path = os.path.join(directory, network_id + _SUFFIX)
-    write_atomic(path, json.dumps(zone, separators=(",", ":")).encode())
+    write_atomic(path, jsonlite.encode(zone))
 
 
 def remove_zone(directory: str | os.PathLike[str], network_id: str) -> None:
@@ -142,7 +142,7 @@ class Names:
         path = os.path.join(self._directory, network_id + _SUFFIX)
         try:
             with open(path, "rb") as file:
-                zone: Zone = json.load(file)
+                zone: Zone = jsonlite.decode(file.read())
         except FileNotFoundError:
             self._zones.pop(network_id, None)
             return

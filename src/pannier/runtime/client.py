@@ -14,7 +14,7 @@ from typing import Any
 from pannier.base.errors import PannierError, Unavailable
 from pannier.base.instance import Instance
 from pannier.kernel import cgroup
-from pannier.kernel.seccomp_compile import compile_filter
+from pannier.kernel.seccomp_compile import compile_filter, compiled_before
 from pannier.oci.runtime import Seccomp
 from pannier.runtime import plan
 from pannier.runtime.async_channel import AsyncChannel, Message
@@ -238,6 +238,9 @@ class Runtime(Process):
             await channel.wait_closed()
 
     async def _compile(self, seccomp: Seccomp) -> bytes:
+        known = compiled_before(seccomp)
+        if known is not None:
+            return known
         # tens of milliseconds the first time, and libseccomp does not let the loop run meanwhile
         return await asyncio.to_thread(compile_filter, seccomp, self._cache)
 

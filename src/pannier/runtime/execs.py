@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from pannier.runtime.keeper import Keeper
 
 
+# What every process of a container has in common with its first one.
+_INHERITED = ("seccomp", "rlimits", "oom_score_adj")
+
+
 class Execs:
     """Their requests and events."""
 
@@ -35,8 +39,8 @@ class Execs:
         exec_id = request["exec"]
         if exec_id in container.execs:
             raise Conflict(f"exec {exec_id} exists already")
-        filtered = {**request["process"], "seccomp": container.plan["process"]["seccomp"]}
-        plan = {"process": filtered, "stdio": request["stdio"]}
+        inherited = {name: container.plan["process"][name] for name in _INHERITED}
+        plan = {"process": {**request["process"], **inherited}, "stdio": request["stdio"]}
         made = execution.start(
             self._keeper.host, container.plan, container.pid, container.pidfd, plan, request.fds
         )

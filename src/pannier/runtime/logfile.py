@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import calendar
 import contextlib
+import fcntl
 import os
 import weakref
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
 from dataclasses import dataclass
 
 from pannier.base.errors import KernelError
@@ -24,7 +25,7 @@ from pannier.kernel.inotify import (
     IN_Q_OVERFLOW,
     Inotify,
 )
-from pannier.runtime.logwriter import STREAMS, rotated
+from pannier.runtime.logwriter import STREAMS, rotated, timestamp
 
 _BLOCK = 1 << 16
 _STAMP = len("2024-05-01T12:00:00.123456789Z")
@@ -64,17 +65,73 @@ async def follow(
         stop: with *follow*, end when it is set and everything has been given.
     """
     reader = _Reader(os.fspath(path))
-    watcher = _Watcher(os.path.dirname(os.fspath(path)), stop) if follow else None
-    try:
+    if tail is not None:
         reader.open(tail, streams)
-        while True:
-            # Asked for before reading: what is written until then is read for sure.
-            last_round = watcher is None or (stop is not None and stop.is_set())
-            for record in reader.records():
+    async with contextlib.aclosing(_blocks(reader, follow=follow, stop=stop)) as blocks:
+        async for lines in blocks:
+            for record in filter(None, map(parse_record, lines)):
                 if until_ns and record.time_ns > until_ns:
                     return
                 if record.stream in streams and record.time_ns >= since_ns:
                     yield record
+
+
+async def output(
+    path: str | os.PathLike[str],
+    *,
+    since_ns: int,
+    follow: bool,
+    streams: Collection[str],
+    stop: asyncio.Event,
+) -> AsyncIterator[tuple[str, bytes]]:
+    """Stream and bytes as an attached client gets them: in large pieces, and none is missed.
+
+    No file goes before it was read: the container waits instead, if it writes faster than we read.
+
+    Args:
+        path, since_ns, follow, streams, stop: as for `follow`.
+    """
+    reader = _Reader(os.fspath(path), hold=follow)
+    since = timestamp(since_ns).encode()
+    wanted = {name.encode() for name in streams}
+    async with contextlib.aclosing(_blocks(reader, follow=follow, stop=stop)) as blocks:
+        async for lines in blocks:
+            for piece in _joined(lines, since, wanted):
+                yield piece
+
+
+def _joined(
+    lines: list[bytes], since: bytes, wanted: Collection[bytes]
+) -> Iterator[tuple[str, bytes]]:
+    """Neighbours of one stream in one piece. Looks at places only: there may be millions."""
+    pieces: list[bytes] = []
+    current = b""
+    for line in lines:
+        stream = line[_STAMP + 1 : _STAMP + 7]
+        if stream not in wanted or line[:_STAMP] < since:
+            continue
+        if stream != current and pieces:
+            yield current.decode(), b"".join(pieces)
+            pieces = []
+        current = stream
+        pieces.append(line[_STAMP + 10 :])
+        if line[_STAMP + 8 : _STAMP + 9] == b"F":
+            pieces.append(b"\n")
+    if pieces:
+        yield current.decode(), b"".join(pieces)
+
+
+async def _blocks(
+    reader: _Reader, *, follow: bool, stop: asyncio.Event | None
+) -> AsyncGenerator[list[bytes], None]:
+    """Lines of the log, as many at once as were read at once; closes the reader."""
+    watcher = _Watcher(reader.directory, stop) if follow else None
+    try:
+        while True:
+            # Asked for before reading: what is written until then is read for sure.
+            last_round = watcher is None or (stop is not None and stop.is_set())
+            for lines in reader.blocks():
+                yield lines
             if last_round or watcher is None:
                 return
             await watcher.wait()
@@ -160,8 +217,10 @@ class _Watcher:
 class _Reader:
     """A place in the chain of files, and the part of a record that is not whole yet."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, hold: bool = False) -> None:
         self._path = path
+        self.directory = os.path.dirname(path)
+        self._hold = hold
         self._fd = -1
         self._rest = b""
 
@@ -178,25 +237,25 @@ class _Reader:
         number, offset = len(files) - 1, 0
         if tail is not None:
             number, offset = _tail_position(files, tail, streams)
-        self._fd = files.pop(number)
+        self._take(files.pop(number))
         os.lseek(self._fd, offset, os.SEEK_SET)
         for fd in files:
             os.close(fd)
 
-    def records(self) -> Iterator[LogRecord]:
-        """What is there now, over all files up to the current one."""
+    def _take(self, fd: int) -> None:
+        """Go on in this file; with a lock that the logger minds before it drops the file."""
+        if self._hold:
+            fcntl.flock(fd, fcntl.LOCK_SH)
+        self._fd = fd
+
+    def blocks(self) -> Iterator[list[bytes]]:
+        """Lines that are there now, over all files up to the current one."""
         while self._fd >= 0 or self._next():
             while block := os.read(self._fd, _BLOCK):
-                yield from self._parse(block)
+                *lines, self._rest = (self._rest + block).split(b"\n")
+                yield lines
             if not self._next():
                 return
-
-    def _parse(self, block: bytes) -> Iterator[LogRecord]:
-        *lines, self._rest = (self._rest + block).split(b"\n")
-        for line in lines:
-            record = parse_record(line)
-            if record is not None:
-                yield record
 
     def _chain(self) -> list[int]:
         """Open files, the current one first."""
@@ -225,8 +284,9 @@ class _Reader:
             number = inodes.index(here) if here in inodes else len(inodes)
             if not _is_finished(self._fd):
                 return True
-            os.close(self._fd)
-            self._fd = files.pop(number - 1)
+            earlier = self._fd
+            self._take(files.pop(number - 1))
+            os.close(earlier)
             self._rest = b""
             return True
         finally:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import select
 import sys
@@ -20,6 +19,7 @@ import sys
 if __name__ == "__main__":  # started by path, without site: the package is not found otherwise
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
+from pannier.base import jsonlite
 from pannier.base.atomic import write_atomic
 from pannier.base.errors import InvalidArgument, KernelError
 from pannier.kernel.inotify import IN_CREATE, IN_MOVED_TO, Inotify
@@ -39,6 +39,7 @@ _EVENTS = select.EPOLLIN | select.EPOLLET
 _TURN = 16  # pieces of 64 KiB that one stream may move before the others have their turn
 _TTY_CHUNK = 1 << 16
 _RETRY = 1.0  # seconds, when a log cannot be written (disk full); the container waits meanwhile
+_READER_WAIT = 0.005  # seconds until we look again whether a slow reader has come along
 _STATE = "log.json"
 _STAGING = "log.stage"
 _EXIT = "exit.json"
@@ -52,6 +53,7 @@ class Source:
         self.fd = fd
         self.stream = stream
         self.ended = False
+        self.waiting = False  # for a slow reader of the log
 
     def pump(self, writer: LogWriter) -> bool:
         """Move one piece; False when there is nothing (more) to move now."""
@@ -180,7 +182,7 @@ class Logger:
         # New ends are open before the old ones close: a pipe without any forgets its content.
         self._forget(container_id)
         try:
-            write_atomic(self._file(container_id, _STATE), json.dumps(state).encode())
+            write_atomic(self._file(container_id, _STATE), jsonlite.encode(state))
             self._begin(container_id, state, fresh)
         except OSError:
             _close_all(fresh)
@@ -257,7 +259,7 @@ class Logger:
         for container_id in ids:
             try:
                 with open(self._file(container_id, _STATE), "rb") as file:
-                    state = json.loads(file.read())
+                    state = jsonlite.decode(file.read())
             except (FileNotFoundError, NotADirectoryError):
                 continue
             try:
@@ -303,6 +305,9 @@ class Logger:
             return
         try:
             for _ in range(_TURN):
+                if container.writer.waits():
+                    self._wait_for_reader(container, source)
+                    return
                 if not source.pump(container.writer):
                     break
             else:
@@ -311,6 +316,17 @@ class Logger:
             self._get_stuck(container, error)
             return
         self._tell(container)
+
+    def _wait_for_reader(self, container: Container, source: Source) -> None:
+        if source.waiting:
+            return
+        source.waiting = True
+
+        def look_again() -> None:
+            source.waiting = False
+            self._pump(container, source)
+
+        self.loop.call_later(_READER_WAIT, look_again)
 
     def _pump_all(self, container: Container) -> None:
         try:

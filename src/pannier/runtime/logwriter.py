@@ -10,15 +10,19 @@ moment each byte is in the pipe, in the staging file, or in the log. The staging
 what makes writing the log repeatable (where, when, which stream), so a logger that was killed at
 any point does the last step again, byte for byte, and goes on.
 
+A reader that may not miss anything (an attached client) has a shared lock (flock(2)) on the file
+it is in. Before that file would fall off the end, writing waits, and so at last the container: as a
+process waits whose reader is slow. Locks end with the process that reads, however it ends.
+
 Readers are in ``runtime.logfile``; which pipes there are is known to ``runtime.logger``.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import struct
 import time
-from contextlib import suppress
 
 STREAMS = ("stdout", "stderr")
 
@@ -37,7 +41,7 @@ def format_records(data: bytes, time_ns: int, stream: int) -> bytes:
         time_ns: since the epoch, when it was read.
         stream: index into STREAMS.
     """
-    head = f"{_timestamp(time_ns)} {STREAMS[stream]} ".encode()
+    head = f"{timestamp(time_ns)} {STREAMS[stream]} ".encode()
     whole = head + b"F "
     end = data.rfind(b"\n")
     parts = []
@@ -48,7 +52,8 @@ def format_records(data: bytes, time_ns: int, stream: int) -> bytes:
     return b"".join(parts)
 
 
-def _timestamp(time_ns: int) -> str:
+def timestamp(time_ns: int) -> str:
+    """As records begin; all are equally long, so they sort as text."""
     seconds, rest = divmod(time_ns, 10**9)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:09d}Z"
 
@@ -113,6 +118,25 @@ class LogWriter:
         os.pwrite(self._stage, data, _HEADER.size)
         self._finish()
 
+    def waits(self) -> bool:
+        """Whether the next write would take away a file that its reader has not finished yet.
+
+        With one file only there is none to finish in: its reader may miss what a rotation drops.
+        """
+        if not self._max_size or self._size < self._max_size or self._max_files == 1:
+            return False
+        try:
+            fd = os.open(rotated(self.path, self._max_files - 1), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
     def recover(self) -> None:
         """Finish what was begun, if anything."""
         if os.fstat(self._stage).st_size > _HEADER.size:
@@ -148,8 +172,10 @@ class LogWriter:
     def _rotate(self) -> None:
         """Readers know their place by inode, so renaming does not disturb them."""
         for number in range(self._max_files - 1, 0, -1):
-            with suppress(FileNotFoundError):
+            try:  # noqa: SIM105 - contextlib takes half a megabyte of every small process
                 os.rename(rotated(self.path, number - 1), rotated(self.path, number))
+            except FileNotFoundError:
+                pass
         if self._max_files == 1:
             os.unlink(self.path)
         old = self._log

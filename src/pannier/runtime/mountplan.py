@@ -18,6 +18,8 @@ Step = dict[str, Any]
 INIT_PATH = "/dev/.pannier/init"
 _BIND_WORDS = {"bind", "rbind"}
 _IDMAP_WORDS = {"idmap", "ridmap"}
+# Not of the OCI specification: only what is below this path, looked up with the source as root.
+SUBPATH = "pannier.subpath="
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +206,15 @@ def _bind_options(options: Sequence[str]) -> dict[str, Any]:
         "all_clear": 0,
         "idmap": bool(_IDMAP_WORDS & set(options)),
         "propagation": [],
+        "subpath": "",
     }
     for word in options:
         if word == "rw":
             continue  # what the host has mounted read-only stays so
         if word in mount.PROPAGATION:
             wanted["propagation"].append(mount.PROPAGATION[word])
+        elif word.startswith(SUBPATH):
+            wanted["subpath"] = word.removeprefix(SUBPATH)
         elif word in mount.ATTRIBUTES:
             _add(wanted, "set", "clear", mount.ATTRIBUTES[word])
         elif word[:1] == "r" and word[1:] in mount.ATTRIBUTES:

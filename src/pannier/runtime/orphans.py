@@ -5,10 +5,10 @@ A pid alone is no identity, it is used again; with the time when the process sta
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
+from pannier.base import jsonlite
 from pannier.base.atomic import write_atomic
 from pannier.base.errors import PannierError
 from pannier.kernel import cgroup, process
@@ -44,7 +44,7 @@ def pid_records(run: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for container_id in ids:
         try:
             with open(os.path.join(directory, container_id, PID_RECORD), "rb") as file:
-                record = json.loads(file.read())
+                record = jsonlite.decode(file.read())
         except (FileNotFoundError, NotADirectoryError):
             continue
         if record.get("boot_id") == boot_id:
@@ -82,7 +82,7 @@ def record_exit(run: str, pid: int, status: int) -> dict[str, Any] | None:
             "time_ns": time.time_ns(),
             "known": True,
         }
-        write_atomic(path, json.dumps(made).encode())
+        write_atomic(path, jsonlite.encode(made))
         return made
     return None
 

@@ -139,7 +139,8 @@ class Program:
             if missing:
                 what = f"stat {name}: {what}" if "/" in name else _NOT_IN_PATH
             elif isinstance(error, IsADirectoryError):
-                what = "is a directory"
+                # execve(2)'s own error goes with it: Docker's client 20.10 knows 126 by it
+                what = "is a directory: permission denied"
             code = NOT_FOUND if missing else NOT_EXECUTABLE
             raise InvalidArgument(f'{_FAILED}exec: "{name}": {what}', exit_code=code) from error
 

@@ -8,11 +8,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from contextlib import suppress
 
+from pannier.base import jsonlite
 from pannier.base.atomic import write_atomic
 from pannier.kernel import process
 
@@ -68,7 +68,7 @@ class Records:
         """A record, None if there is none, or none that can be read."""
         try:
             content = process.read_file(os.path.join(self.directory(container_id), name))
-            record = json.loads(content)
+            record = jsonlite.decode(content)
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
         return record if isinstance(record, dict) else None
@@ -89,4 +89,4 @@ class Records:
 
     def _write(self, container_id: str, name: str, record: Record) -> None:
         path = os.path.join(self.directory(container_id), name)
-        write_atomic(path, json.dumps(record, separators=(",", ":")).encode())
+        write_atomic(path, jsonlite.encode(record))

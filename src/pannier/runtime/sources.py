@@ -14,6 +14,7 @@ from contextlib import suppress
 from pannier.base.errors import InvalidArgument, KernelError
 from pannier.kernel import idmap, mount, overlay
 from pannier.kernel._libc import MOUNT_ATTR_NODEV, MOUNT_ATTR_RDONLY
+from pannier.kernel.rooted import open_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,12 +82,14 @@ def open_sources(sources: Sequence[Source], userns_fd: int, nodes: str) -> list[
 
 def _open_source(source: Source, userns_fd: int) -> int:
     path = source["source"]
+    subpath = source.get("subpath", "")
     try:
-        fd = mount.clone_tree(path, recursive=source["recursive"])
+        fd = _clone_below(path, subpath, recursive=source["recursive"])
     except KernelError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             raise InvalidArgument(
-                f"invalid mount on {source['target']}: bind source path does not exist: {path}"
+                f"invalid mount on {source['target']}: bind source path does not exist: "
+                f"{os.path.join(path, subpath) if subpath else path}"
             ) from error
         raise
     try:
@@ -98,6 +101,24 @@ def _open_source(source: Source, userns_fd: int) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def _clone_below(path: str, subpath: str, *, recursive: bool) -> int:
+    """A volume's content is a container's: no link in it may lead out (CVE-2017-1002101)."""
+    if not subpath:
+        return mount.clone_tree(path, recursive=recursive)
+    try:
+        root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            below = open_in_root(root, subpath, os.O_PATH)
+        finally:
+            os.close(root)
+    except OSError as error:
+        raise KernelError(error.errno or 0, "open", f"{path}/{subpath}") from error
+    try:
+        return mount.clone_tree("", recursive=recursive, dirfd=below)
+    finally:
+        os.close(below)
 
 
 def _map_ids(fd: int, source: Source, userns_fd: int) -> None:

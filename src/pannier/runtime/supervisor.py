@@ -12,7 +12,6 @@ Requests: ``store``, ``fetch``, ``drop`` (file descriptors by key), ``configure`
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import signal
 import sys
@@ -21,6 +20,7 @@ import time
 if __name__ == "__main__":  # started by path, without site: the package is not found otherwise
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
+from pannier.base import jsonlite
 from pannier.base.atomic import write_atomic
 from pannier.base.errors import Conflict
 from pannier.kernel import _libc
@@ -140,7 +140,7 @@ class Supervisor:
         ours, which is why all are watched by pidfd."""
         try:
             with open(self._path(_STATE), "rb") as file:
-                known = json.loads(file.read())
+                known = jsonlite.decode(file.read())
         except FileNotFoundError:
             return
         for name, (pid, start_time, *build) in known.items():
@@ -211,7 +211,7 @@ class Supervisor:
             for name, child in self._children.items()
             if child.pid
         }
-        write_atomic(self._path(_STATE), json.dumps(running).encode())
+        write_atomic(self._path(_STATE), jsonlite.encode(running))
 
     # ------------------------------------------------------------ requests
 
@@ -314,7 +314,7 @@ def _detach() -> int:
 
 def main() -> None:
     with open(sys.argv[2], "rb") as file:
-        config = json.loads(file.read())
+        config = jsonlite.decode(file.read())
     if _take_lock(config["run"]) < 0:
         return
     done = -1 if "--foreground" in sys.argv else _detach()

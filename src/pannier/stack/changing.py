@@ -150,7 +150,9 @@ class Changer:
             timeout=pending.timeout,
             start=pending.start,
         )
-        await runner.run(plan_up(wanted, actual))
+        steps = plan_up(wanted, actual)
+        _report_unchanged(actual, names, {step.container for step in steps}, report)
+        await runner.run(steps)
         if pending.start:
             for name in names:
                 revision = Revision(project.services[name], making.image_ids[name])
@@ -214,6 +216,14 @@ class Changer:
                 reference = project.image_of(name)
                 if await self._images.remove(reference):
                     emit(_event("image", reference, "removed", ""))
+
+
+def _report_unchanged(
+    actual: Actual, services: Collection[str], touched: Collection[str], report: ReportObject
+) -> None:
+    for replica in actual.replicas:
+        if replica.service in services and replica.running and replica.id not in touched:
+            report("container", replica.name, "running", "")
 
 
 def _event(kind: str, name: str, status: str, message: str) -> StackEvent:

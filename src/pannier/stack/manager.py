@@ -115,8 +115,9 @@ class StackManager:
             services = roll_back(stored, body.services, undo=body.undo)
             for service in services:
                 image = stored.pinned[service]
-                message = f"{'forward' if body.undo else 'back'} to image {short(image)}"
-                emit(StackEvent(kind="service", name=service, status="rolling", message=message))
+                status = "rolling forward" if body.undo else "rolling back"
+                message = f"image {short(image)}"
+                emit(StackEvent(kind="service", name=service, status=status, message=message))
             pending = Pending(kind="up", services=services, timeout=body.timeout)
             try:
                 await self._changer.converge(stored, pending, emit)

@@ -33,7 +33,8 @@ def decode(data: bytes | str, kind: type[_T]) -> _T:
     """Read a JSON body.
 
     Args:
-        data: the bytes of the body; an empty body counts as ``{}``.
+        data: the bytes of the body; an empty one counts as ``{}``, and so does ``null``, which
+            Docker's client 20.10 sends to commit.
         kind: the struct (or any type msgspec knows) to read it as.
 
     Raises:
@@ -43,7 +44,7 @@ def decode(data: bytes | str, kind: type[_T]) -> _T:
         raw = msgspec.json.decode(data or b"{}")
     except msgspec.DecodeError as error:
         raise InvalidArgument(f"invalid JSON: {error}") from error
-    return convert(raw, kind)
+    return convert({} if raw is None else raw, kind)
 
 
 def convert(raw: object, kind: type[_T]) -> _T:

@@ -47,6 +47,14 @@ def match_labels(wanted: Collection[str], labels: Mapping[str, str]) -> bool:
     return True
 
 
+def labels_pass(filters: Mapping[str, list[str]], labels: Mapping[str, str]) -> bool:
+    """Whether an object with *labels* passes the filters ``label`` and ``label!``."""
+    unwanted = filters.get("label!", [])
+    return match_labels(filters.get("label", []), labels) and not any(
+        match_labels([item], labels) for item in unwanted
+    )
+
+
 def flag(filters: Mapping[str, list[str]], key: str) -> bool | None:
     """A boolean filter such as ``dangling``; None when it is not given.
 

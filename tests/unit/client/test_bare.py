@@ -12,8 +12,8 @@ from answering import Server, reply
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pannier.base import jsonlite
 from pannier.base.errors import InvalidArgument
-from pannier.client import jsonlite
 from pannier.client.bare import Connection, query, quote, socket_path
 
 JSON = st.recursive(

@@ -20,7 +20,8 @@ _DATA = os.urandom(70_000) + bytes(300_000)
 _PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "none": bytes,
     "gzip": gzip.compress,
-    "zstd": zstandard.ZstdCompressor().compress,
+    # With a checksum, as the zstd program writes it: without one some damage cannot be seen.
+    "zstd": zstandard.ZstdCompressor(write_checksum=True).compress,
     "xz": lzma.compress,
     "bzip2": bz2.compress,
 }

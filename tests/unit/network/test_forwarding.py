@@ -19,12 +19,16 @@ class Server:
     """Name servers on 127.0.0.1 (and .2) that answer each question with *answer* of it."""
 
     def __init__(self) -> None:
-        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.udp.bind(("127.0.0.1", 0))
-        self.port: int = self.udp.getsockname()[1]
-        self.tcp = socket.socket()
-        self.tcp.bind(("127.0.0.1", self.port))
-        self.tcp.listen()
+        while True:
+            self.tcp = socket.create_server(("127.0.0.1", 0))
+            self.port: int = self.tcp.getsockname()[1]
+            self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            try:
+                self.udp.bind(("127.0.0.1", self.port))
+            except OSError:  # somebody has this number for the other protocol
+                self.close()
+            else:
+                return
 
     def close(self) -> None:
         self.udp.close()

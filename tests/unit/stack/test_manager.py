@@ -43,8 +43,12 @@ async def test_up_orders_by_health_and_does_nothing_twice(engine, manager, shop)
         ("container", "shop-web-1", "creating")
     )
     engine.forget_journal()
-    await drain(manager.up("shop", body(project)))
+    events = await drain(manager.up("shop", body(project)))
     assert engine.journal == []
+    assert [(e.name, e.status) for e in events if e.kind == "container"] == [
+        ("shop-db-1", "running"),
+        ("shop-web-1", "running"),
+    ]
 
 
 async def test_an_unhealthy_dependency_fails_with_its_name(engine, manager, shop):

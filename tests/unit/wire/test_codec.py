@@ -119,6 +119,7 @@ def test_required_field():
 
 def test_empty_body_counts_as_an_empty_object():
     assert decode(b"", volumes.VolumeCreate) == volumes.VolumeCreate()
+    assert decode(b"null", volumes.VolumeCreate) == volumes.VolumeCreate()
 
 
 def test_progress_lines_are_sparse_and_versions_whole():
