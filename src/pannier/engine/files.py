@@ -18,10 +18,11 @@ from typing import IO
 
 from pannier.base.errors import Conflict, InvalidArgument, KernelError, NotFound
 from pannier.base.units import rfc3339
+from pannier.engine import resting
 from pannier.engine.ground import Ground
 from pannier.engine.model import Container
 from pannier.kernel.fsids import FilesystemIds
-from pannier.kernel.overlay import Stack, mount_overlay
+from pannier.kernel.overlay import Stack
 from pannier.kernel.rooted import open_in_root
 from pannier.wire.states import PathStat
 
@@ -58,14 +59,12 @@ class ContainerFiles:
 
     @contextmanager
     def _mounted(self, container: Container) -> Iterator[int]:
-        """A detached overlay of a resting container; it goes with its descriptor."""
-        upper = self._ground.upper(container.record)
-        work = str(Path(upper).parent / "work")
-        fd = mount_overlay(Stack(self._ground.roots(container.record), upper, work))
-        try:
+        """A resting container's layers, volumes and binds; the caller keeps it at rest."""
+        record = container.record
+        upper = self._ground.upper(record)
+        stack = Stack(self._ground.roots(record), upper, str(Path(upper).parent / "work"))
+        with resting.mounted(stack, record.mounts, self._ground.instance.tmp) as fd:
             yield fd
-        finally:
-            os.close(fd)
 
     def stat(self, container: Container, path: str) -> PathStat:
         """

@@ -56,7 +56,7 @@ class ImageService:
         return done
 
     async def prune(self, filters: Filters) -> tuple[Sequence[wire.ImageDelete], int]:
-        return await removal.prune(self._store, self._users, filters)
+        return await removal.prune(self._store, self._needed_by, filters)
 
     async def find(self, ref: str) -> str | None:
         """The id of an image; None when it is not here."""
@@ -113,10 +113,14 @@ class ImageService:
         self._tell("pull", image.id, body.reference)
         return image.id
 
-    def _users(self, image_id: str) -> list[tuple[str, bool]]:
-        """Containers made from an image or that can be rolled back to it, and stacks likewise."""
+    def _needed_by(self, image_id: str) -> list[tuple[str, bool]]:
+        """Its users, and the stacks that can be rolled back to it: a prune leaves it to them."""
         stacks = [(f"stack {name}", False) for name in self.stacks_using().get(image_id, [])]
-        return stacks + [
+        return stacks + self._users(image_id)
+
+    def _users(self, image_id: str) -> list[tuple[str, bool]]:
+        """Containers made from an image, or that can be rolled back to it."""
+        return [
             (container.id, container.running)
             for container in self._ground.store
             if any(root.image_id == image_id for root in container.record.roots)
