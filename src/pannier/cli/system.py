@@ -143,7 +143,7 @@ def usage_rows(usage: Json) -> list[Json]:
             "Total": len(images),
             "Active": len(images) - len(idle),
             "Size": usage.get("LayersSize", 0),
-            "Free": sum(i.get("Size", 0) - max(i.get("SharedSize", 0), 0) for i in idle),
+            "Free": _free_layers(usage.get("LayersSize", 0), images, idle),
         },
         {
             "Type": "Containers",
@@ -167,6 +167,13 @@ def usage_rows(usage: Json) -> list[Json]:
             "Free": sum(item.get("Size", 0) for item in cache if not item.get("InUse")),
         },
     ]
+
+
+def _free_layers(total: int, images: list[Json], idle: list[Json]) -> int:
+    """At least what idle images alone have; layers that no active image can have are free too."""
+    own = sum(i.get("Size", 0) - max(i.get("SharedSize", 0), 0) for i in idle)
+    active = sum(i.get("Size", 0) for i in images if i not in idle)
+    return max(own, total - active)
 
 
 def _volume(item: Json, key: str) -> int:

@@ -15,7 +15,7 @@ from pannier.base.ids import check_name
 from pannier.engine import resources, stats, views
 from pannier.engine.attach import ContainerAttachment
 from pannier.engine.commit import Committer, CommitWish
-from pannier.engine.creation import Creator
+from pannier.engine.creation import Creator, check_restart_policy
 from pannier.engine.files import ContainerFiles
 from pannier.engine.ground import Ground
 from pannier.engine.health import HealthMonitor
@@ -137,6 +137,7 @@ class Containers:
         resources.check(body)
         wanted = resources.merged(container.host_config, body)
         resources.check(wanted)
+        check_restart_policy(wanted)
         async with container.lock:
             if container.running:
                 limits = resources.to_oci(wanted)

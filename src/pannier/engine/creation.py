@@ -198,16 +198,7 @@ def _check(body: wire.CreateBody) -> None:
     resources.check(host)
     unsupported.check(host)
     resources.rlimits(host)
-    if host.restart_policy.name not in _RESTART_POLICIES:
-        raise InvalidArgument(
-            f"invalid restart policy: unknown policy '{host.restart_policy.name}'"
-        )
-    if host.restart_policy.maximum_retry_count and host.restart_policy.name != "on-failure":
-        raise InvalidArgument(
-            "invalid restart policy: maximum retry count can only be used with 'on-failure'"
-        )
-    if host.auto_remove and host.restart_policy.name not in {"", "no"}:
-        raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
+    check_restart_policy(host)
     if body.working_dir and not body.working_dir.startswith("/"):
         raise InvalidArgument(
             f"the working directory '{body.working_dir}' is invalid, it needs to be an absolute "
@@ -226,6 +217,23 @@ def _check(body: wire.CreateBody) -> None:
                 f"error gathering device information while adding custom device "
                 f'"{device.path_on_host}": no such file or directory'
             )
+
+
+def check_restart_policy(host: wire.HostConfig) -> None:
+    """
+    Raises:
+        InvalidArgument: Docker's wording.
+    """
+    if host.restart_policy.name not in _RESTART_POLICIES:
+        raise InvalidArgument(
+            f"invalid restart policy: unknown policy '{host.restart_policy.name}'"
+        )
+    if host.restart_policy.maximum_retry_count and host.restart_policy.name != "on-failure":
+        raise InvalidArgument(
+            "invalid restart policy: maximum retry count can only be used with 'on-failure'"
+        )
+    if host.auto_remove and host.restart_policy.name not in {"", "no"}:
+        raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
 
 
 def _with_image_defaults(

@@ -12,7 +12,7 @@ import os
 import stat
 import tarfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -48,7 +48,7 @@ class ContainerFiles:
         """A descriptor of its root directory, and the number to take from each owner's id."""
         if container.running:
             # The magic link leads to the process' root in its own mount namespace (proc(5)).
-            fd = os.open(f"/proc/{container.state.pid}/root", os.O_PATH | os.O_DIRECTORY)
+            fd = self._open_root(container)
             try:
                 yield fd, container.record.id_base
             finally:
@@ -56,6 +56,16 @@ class ContainerFiles:
             return
         with self._mounted(container) as fd:
             yield fd, 0
+
+    def _open_root(self, container: Container) -> int:
+        pid, group = container.state.pid, self._ground.cgroup(container.record)
+        with suppress(FileNotFoundError, ProcessLookupError):
+            fd = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY)
+            # If it has just ended, the number may be another process', of the host even.
+            if pid in self._ground.cgroups.processes(group):
+                return fd
+            os.close(fd)
+        raise Conflict(f"Container {container.id} is not running")
 
     @contextmanager
     def _mounted(self, container: Container) -> Iterator[int]:

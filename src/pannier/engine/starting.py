@@ -76,6 +76,8 @@ class Starter:
         started = await self._ground.runtime.create(launch)
         undo.push(self._abandon, record.id)
         await self._watch_output(launch)
+        # From here on; the end of an earlier run's output may have been told late.
+        container.output_done.clear()
         await container.notify()  # who is attached reads from the first byte on
         await self._ground.links.publish(container)
         self._mark_running(container, started.pid)

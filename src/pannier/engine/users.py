@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pannier.base.errors import InvalidArgument
 
 _LARGEST_FILE = 1 << 20
+_HIGHEST_ID = (1 << 31) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +52,16 @@ def resolve(user: str, group_add: Sequence[str], roots: Sequence[str]) -> User:
     groups = [line.split(":") for line in _lines(roots, "etc/group")]
     who, _, group = (user or "0").partition(":")
     entry = _entry(passwd, who)
-    if entry is None and not who.isdigit():
+    if entry is None and not _is_number(who):
         raise InvalidArgument(f"unable to find user {who}: no matching entries in passwd file")
     uid = int(entry[2]) if entry else int(who)
     gid = _gid(groups, group) if group else int(entry[3]) if entry else 0
     name = entry[0] if entry else who
-    extra = [] if group else [int(g[2]) for g in groups if len(g) > 3 and name in g[3].split(",")]
+    member_of = [g for g in groups if len(g) > 3 and name in g[3].split(",") and _is_number(g[2])]
+    extra = [] if group else [int(g[2]) for g in member_of]
     extra += [_gid(groups, wanted) for wanted in group_add]
+    if max(uid, gid, *extra) > _HIGHEST_ID:
+        raise InvalidArgument(f"uids and gids must be in range 0-{_HIGHEST_ID}")
     home = entry[5] if entry and len(entry) > 5 and entry[5] else "/"
     shell = entry[6] if entry and len(entry) > 6 and entry[6] else "/bin/sh"
     return User(uid, gid, tuple(dict.fromkeys(extra)), home, shell, name)
@@ -67,18 +71,23 @@ def _entry(passwd: list[list[str]], who: str) -> list[str] | None:
     named = [e for e in passwd if len(e) > 3 and e[0] == who]
     numbered = [e for e in passwd if len(e) > 3 and e[2] == who]
     for entry in named + numbered:
-        if entry[2].isdigit() and entry[3].isdigit():
+        if _is_number(entry[2]) and _is_number(entry[3]):
             return entry
     return None
 
 
 def _gid(groups: list[list[str]], wanted: str) -> int:
     for entry in groups:
-        if len(entry) > 2 and wanted in (entry[0], entry[2]) and entry[2].isdigit():
+        if len(entry) > 2 and wanted in (entry[0], entry[2]) and _is_number(entry[2]):
             return int(entry[2])
-    if wanted.isdigit():
+    if _is_number(wanted):
         return int(wanted)
     raise InvalidArgument(f"unable to find group {wanted}: no matching entries in group file")
+
+
+def _is_number(text: str) -> bool:
+    """What int() reads as well: other scripts have digits too, and these files are not ours."""
+    return text.isascii() and text.isdigit()
 
 
 def _lines(roots: Sequence[str], path: str) -> list[str]:

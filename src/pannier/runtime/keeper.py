@@ -294,7 +294,10 @@ class Keeper:
         if container.state in (CREATING, CREATED):
             self._forget_unstarted(container)
         elif container.state == RUNNING:
-            container.signal(_SIGKILL)
+            try:
+                container.signal(_SIGKILL)
+            except NotFound:  # it has ended already, which is about to be noticed
+                return LATER
         else:
             self._erase_discarded(container)
         return LATER

@@ -33,6 +33,8 @@ def wanted(container: Container, record: Mapping[str, Any]) -> bool:
 
 def begin(keeper: Keeper, before: Container, attempt: int = 0) -> None:
     """Create it anew, then start it. A failure leaves the exit record for the daemon to find."""
+    if keeper.containers.get(before.id, before) is not before:
+        return  # a daemon has come meanwhile, and has started or discarded it
     plan = dict(before.plan)
 
     def created(result: dict[str, Any] | PannierError) -> None:
