@@ -70,7 +70,7 @@ class KeeperLab:
         name, rules = self.instance.name, defaults.DEFAULT_DEVICE_RULES
         self.cgroups = cgroup.CgroupManager(cgroup.probe(), name, rules)
         self.cgroups.setup()
-        await processes.ensure_supervisor(self.instance, self.commands)
+        await processes.ensure_supervisor(self.instance, self.commands, {})
         self.runtime.on_exit = self._on_exit
         self.runtime.on_exec_exit = self._on_exec_exit
         self.logger.on_eof = self._on_eof

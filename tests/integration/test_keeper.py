@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from keeperlab import BASE, PATH, KeeperLab, keeper_lab
 
 from pannier.base.errors import Conflict, InvalidArgument, NotFound, PannierError
 from pannier.base.instance import Instance
+from pannier.kernel import _libc
 from pannier.oci import defaults
 from pannier.oci.runtime import Mount, Spec
 from pannier.runtime.client import ExecRequest, LogPolicy, Rootfs, Stdio
@@ -342,6 +343,115 @@ async def test_unmappable_sources_are_read_only(lab: KeeperLab) -> None:
     assert code == 0
 
 
+def mounter(*mounts: Mount, caps: tuple[str, ...] = ("CAP_SYS_ADMIN",)) -> Callable[[Spec], None]:
+    """As with ``--cap-add SYS_ADMIN``, and with a filter that lets it mount."""
+
+    def change(spec: Spec) -> None:
+        for names in spec["process"]["capabilities"].values():
+            names.extend(caps)  # type: ignore[attr-defined]
+        del spec["linux"]["seccomp"]
+        spec["mounts"].extend(mounts)
+
+    return change
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[Path]:
+    """A directory with a read-only and a writable mount and one whose ids cannot be mapped."""
+    (tmp_path / "file").write_text("data\n")
+    os.chown(tmp_path / "file", 33, 33)
+    points = [tmp_path / name for name in ("closed", "open", "proc")]
+    for point, kind in zip(points, ("tmpfs", "tmpfs", "proc"), strict=True):
+        point.mkdir()
+        _libc.mount(kind, point, kind)
+    (points[0] / "f").touch()
+    _libc.mount(None, points[0], None, _libc.MS_REMOUNT | _libc.MS_BIND | _libc.MS_RDONLY)
+    yield tmp_path
+    for point in points:
+        _libc.umount2(point, _libc.MNT_DETACH)
+
+
+# Each of these would make something writable that was not, or reveal what a mount hides.
+REMOUNTS = """
+for at in /y /y/closed /y/open /v /f /rw/closed /rw/proc /exposed /z; do
+    for how in rw,bind rw,bind,dev,nodev rw,bind,nodev,suid; do
+        mount -o remount,$how $at 2>/dev/null && echo remounted $at $how
+    done
+    mkdir -p /tmp/m; [ -d $at ] || { rmdir /tmp/m; touch /tmp/m; }
+    mount --rbind $at /tmp/m && mount -o remount,rw,bind /tmp/m && echo copied $at
+    umount -l /tmp/m
+    rm -r /tmp/m
+done 2>/dev/null
+for at in /v /rw; do
+    mount -o remount,bind,dev $at 2>/dev/null && echo devices $at
+done
+for at in /y/closed /rw/closed /rw/proc; do
+    umount -l $at 2>/dev/null && echo revealed $at
+done
+for file in /y/b /y/open/b /y/closed/b /v/b /f /rw/closed/b /rw/proc/sys/kernel/panic /exposed/b; do
+    { echo 1 > $file; } 2>/dev/null && echo wrote $file
+done
+true
+"""
+
+
+async def test_nobody_inside_makes_a_read_only_mount_writable(lab: KeeperLab, tree: Path) -> None:
+    volume = tree / "volume"
+    volume.mkdir()
+    change = mounter(
+        bind(tree, "/y", "rro"),
+        bind(volume, "/v", "ro", "nosuid"),
+        bind(tree / "file", "/f", "ro"),
+        bind(tree, "/rw"),
+        bind(tree / "open", "/open"),
+        bind(tree / "closed", "/exposed"),
+        {"destination": "/z", "type": "bind", "source": str(volume), "options": ["bind", "ro"]},
+    )
+    await lab.start("c1", ["sleep", "60"], spec=change)
+    caps = [*defaults.DEFAULT_CAPABILITIES, "CAP_SYS_ADMIN"]
+    for script in (REMOUNTS, f"unshare -m sh -c '{REMOUNTS}'", f"unshare -Urm sh -c '{REMOUNTS}'"):
+        assert await lab.exec("c1", script, capabilities=caps) == (0, "")
+    # it can mount at all, the map is right, and what is writable has stayed so
+    script = """
+        mount -t tmpfs x /tmp; mount --rbind /y /tmp; mount -o remount,bind,rw /rw; cat /f
+        stat -c %u /f /y/file /rw/file; echo > /rw/made; echo > /open/made; echo > /y/made
+    """
+    _, out = await lab.exec("c1", script, capabilities=caps)
+    assert "Read-only file system" in out
+    assert out.startswith("data\n33\n33\n33\n")
+    assert (tree / "made").stat().st_uid == 0
+    assert (tree / "open/made").exists()
+    await lab.runtime.discard("c1")
+
+
+async def test_a_container_that_can_mount_and_joins_another(lab: KeeperLab, tmp_path: Path) -> None:
+    pid = await lab.start("c2", ["sleep", "60"])
+
+    def join(spec: Spec) -> None:
+        mounter(bind(tmp_path, "/y", "ro"))(spec)
+        spec["linux"]["sysctl"] = {}
+        files = {"user": "user", "network": "net"}
+        spec["linux"]["namespaces"] = [
+            *({"type": kind} for kind in ("mount", "uts", "ipc", "pid", "cgroup")),  # type: ignore[list-item]
+            *({"type": k, "path": f"/proc/{pid}/ns/{f}"} for k, f in files.items()),  # type: ignore[list-item]
+        ]
+
+    script = "stat -c %u /y; mount -t tmpfs x /tmp && ! mount -o remount,bind,rw /y 2>/dev/null"
+    assert await lab.sh(script, spec=join) == (0, "0\n")
+    await lab.runtime.kill("c2", signal.SIGKILL)
+    await lab.finish("c2")
+
+
+async def test_the_mode_of_a_shared_device_node_stays(lab: KeeperLab) -> None:
+    def device(spec: Spec) -> None:
+        mounter()(spec)
+        node = {"path": "/dev/own", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666}
+        spec["linux"]["devices"].append(node)  # type: ignore[attr-defined]
+
+    script = "echo > /dev/own && ! mount -o remount,bind,rw /dev/own && ! chmod 0 /dev/own"
+    assert (await lab.sh(f"{{ {script}; }} 2>/dev/null", spec=device))[0] == 0
+
+
 async def test_read_only_root(lab: KeeperLab) -> None:
     launch = lab.launch("c1", [])
     rootfs = Rootfs(
@@ -419,7 +529,8 @@ os.write(os.open("/root/count", os.O_CREAT | os.O_APPEND | os.O_WRONLY), b"x")
 if os.path.getsize("/root/count") == 1:
     time.sleep(0.3)
     ctypes.CDLL(None).reboot(0x01234567)
-print("again", flush=True)
+closed = os.system("mount -o remount,bind,rw /y")
+print("again", closed != 0, flush=True)
 time.sleep(60)
 """
 
@@ -428,7 +539,7 @@ def may_reboot(spec: Spec) -> None:
     for names in spec["process"]["capabilities"].values():
         if "CAP_SYS_BOOT" not in names:  # type: ignore[operator]
             names.append("CAP_SYS_BOOT")  # type: ignore[attr-defined]
-    del spec["linux"]["seccomp"]
+    spec["linux"].pop("seccomp", None)
 
 
 async def test_reboot_with_the_daemon_there_is_an_exit(lab: KeeperLab) -> None:
@@ -437,12 +548,16 @@ async def test_reboot_with_the_daemon_there_is_an_exit(lab: KeeperLab) -> None:
     assert ended.signal == signal.SIGHUP
 
 
-async def test_reboot_with_the_daemon_away_is_replayed(lab: KeeperLab) -> None:
+async def test_reboot_with_the_daemon_away_is_replayed(lab: KeeperLab, tmp_path: Path) -> None:
+    def change(spec: Spec) -> None:
+        mounter(bind(tmp_path, "/y", "ro"))(spec)
+        may_reboot(spec)
+
     log = LogPolicy(str(lab.instance.data / "c1.log"), 0, 1)
-    before = await lab.start("c1", ["python3", "-c", REBOOT], spec=may_reboot, replay=True, log=log)
+    before = await lab.start("c1", ["python3", "-c", REBOOT], spec=change, replay=True, log=log)
     lab.runtime.close()
     async with asyncio.timeout(10):
-        while b"again" not in Path(log.path).read_bytes():
+        while b"again True" not in Path(log.path).read_bytes():
             await asyncio.sleep(0.05)
     await lab.runtime.connect()
     (known,) = await lab.runtime.list()

@@ -155,7 +155,7 @@ def test_rm(daemon: EngineUnderTest) -> None:
 
 
 def test_logs(daemon: EngineUnderTest) -> None:
-    script = "echo one; echo two >&2; printf three; sleep 0.02; echo four"
+    script = "echo one; echo two >&2; sleep 0.05; printf three; sleep 0.02; echo four"
     daemon.cli("run", "--name", "writer", IMAGE, "sh", "-c", script)
     done = daemon.cli_try("logs", "writer")
     assert (done.out, done.err) == ("one\nthreefour\n", "two\n")
@@ -238,18 +238,18 @@ class Terminal:
         self.shown = ""
 
     def expect(self, text: str) -> None:
-        until(lambda: self._has(text), f"{text!r} in {self.shown!r}")
+        until(lambda: self.has(text), f"{text!r} in {self.shown!r}")
 
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
 
     def end(self) -> int:
         code = self._client.wait(15)
-        self._has("")
+        self.has("")
         os.close(self._master)
         return code
 
-    def _has(self, text: str) -> bool:
+    def has(self, text: str) -> bool:
         try:
             while data := os.read(self._master, 65536):
                 self.shown += data.decode(errors="replace")
@@ -276,6 +276,12 @@ def test_detach_and_attach_again(daemon: EngineUnderTest) -> None:
     assert shell.end() == 0
     assert status(daemon, "term") == "running"
     again = Terminal(daemon, "attach", "term")
+
+    def prompted() -> bool:
+        again.type("\n")  # what comes before the client's terminal is raw is thrown away
+        return again.has("# ")
+
+    until(prompted, "a prompt")
     again.type("echo it is $X\n")
     again.expect("it is kept")
     again.type("exit 4\n")

@@ -33,6 +33,7 @@ class Board:
         self._out = out or sys.stdout
         self._live = self._out.isatty() if live is None else live
         self._lines: dict[str, int] = {}
+        self._height = 0
         self._shown: dict[str, str] = {}
 
     def set(self, key: str, text: str, *, passing: bool = False) -> None:
@@ -46,23 +47,29 @@ class Board:
                 self._shown[key] = text
                 self._write(f"{text}\n")
             return
-        text = text[: shutil.get_terminal_size().columns - 1]
-        if key not in self._lines:
-            self._lines[key] = len(self._lines)
+        columns, rows = shutil.get_terminal_size()
+        text = text[: columns - 1]
+        up = self._height - self._lines.get(key, -rows)
+        if up >= rows:  # new, or scrolled out of reach
+            self._lines[key] = self._height
+            self._height += 1
             self._write(f"{text}\n")
             return
-        up = len(self._lines) - self._lines[key]
         self._write(f"\x1b[{up}A\r\x1b[2K{text}\x1b[{up}B\r")
 
     def say(self, text: str) -> None:
         """A line that stays; what follows is drawn below it."""
-        self._lines.clear()
+        self._forget()
         self._write(text if text.endswith("\n") else text + "\n")
 
     def output(self, text: str) -> None:
         """Output of a program, as it comes."""
-        self._lines.clear()
+        self._forget()
         self._write(text)
+
+    def _forget(self) -> None:
+        self._lines.clear()
+        self._height = 0
 
     def _write(self, text: str) -> None:
         self._out.write(text)

@@ -171,8 +171,8 @@ def usage_rows(usage: Json) -> list[Json]:
 
 def _free_layers(total: int, images: list[Json], idle: list[Json]) -> int:
     """At least what idle images alone have; layers that no active image can have are free too."""
-    own = sum(i.get("Size", 0) - max(i.get("SharedSize", 0), 0) for i in idle)
-    active = sum(i.get("Size", 0) for i in images if i not in idle)
+    own: int = sum(i.get("Size", 0) - max(i.get("SharedSize", 0), 0) for i in idle)
+    active: int = sum(i.get("Size", 0) for i in images if i not in idle)
     return max(own, total - active)
 
 

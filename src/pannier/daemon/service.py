@@ -12,6 +12,7 @@ import grp
 import hashlib
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -64,9 +65,9 @@ class Service:
         self._cgroups = cgroup.CgroupManager(layout, instance.name, oci.DEFAULT_DEVICE_RULES)
         self._cgroups.setup()
         commands = process_commands(instance)
-        build = build_name()
-        await ensure_supervisor(instance, commands, build)
-        self._guard = asyncio.create_task(keep_supervisor(instance, commands, build))
+        builds = build_names(commands)
+        await ensure_supervisor(instance, commands, builds)
+        self._guard = asyncio.create_task(keep_supervisor(instance, commands, builds))
         self._runtime = Runtime(instance)
         self._logger = Logger(instance)
         self._stager = Stager(instance)
@@ -159,10 +160,19 @@ def process_commands(instance: Instance) -> dict[str, list[str]]:
     }
 
 
-def build_name() -> str:
-    """Names the code of the small processes: the same as long as no file of theirs changes."""
+def build_names(commands: Iterable[str]) -> dict[str, str]:
+    """Names the code of each small process: the same as long as no file of it changes.
+
+    The resolver is told apart: while it is replaced, look-ups fail for a moment.
+    """
+    runtime = _digest("base", "kernel", "runtime")
+    resolver = _digest("network")
+    return {name: resolver if name == "resolver" else runtime for name in commands}
+
+
+def _digest(*packages: str) -> str:
     digest = hashlib.sha256()
-    for package in ("base", "kernel", "runtime", "network"):
+    for package in packages:
         for path in sorted((_SOURCE / package).glob("*.py")):
             facts = path.stat()
             digest.update(f"{path.name} {facts.st_size} {facts.st_mtime_ns}\n".encode())

@@ -68,6 +68,8 @@ class ContainerAttachment:
         if self._reading:
             self._reading = False
             self._container.readers -= 1
+            if not self._container.readers:
+                self._container.release_log()
             await self._container.notify()
 
     def _close_input(self) -> None:

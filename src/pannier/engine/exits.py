@@ -90,6 +90,7 @@ class ExitHandler:
         self._ground.store.save(container)
         container.exits += 1
         container.drained.clear()
+        self._ground.publish_start(container)
         if ended.oom_killed:
             self._ground.publish(container, "oom")
         self._ground.publish(container, "die", exitCode=str(state.exit_code))

@@ -63,6 +63,12 @@ class Ground:
     def kind(self, container: Container) -> Kind:
         return self.kinds[container.kind]
 
+    def publish_start(self, container: Container) -> None:
+        """Once for each start, and before its end, which may come before the start returns."""
+        if container.start_untold:
+            container.start_untold = False
+            self.publish(container, "start")
+
     def publish(self, container: Container, action: str, **facts: str) -> None:
         """Tell of something that happened to *container*."""
         image = container.record.root.image_ref

@@ -83,6 +83,7 @@ class LogReader:
             streams=streams,
             stop=container.output_done,
         ):
+            container.release_log()
             yield piece
 
 

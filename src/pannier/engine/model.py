@@ -7,6 +7,8 @@ for clients belongs to `views`.
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 from typing import Literal
 
 import msgspec
@@ -130,6 +132,8 @@ class Container:
         self.exits = 0
         self.changed = asyncio.Condition()
         self.output_done = asyncio.Event()
+        self.start_untold = False
+        self._log_hold = -1
         self.readers = 0  # attached clients, who are to get all of its output
         # What the last run has left on the host is gone: only then it may be started again.
         self.drained = asyncio.Event()
@@ -175,6 +179,18 @@ class Container:
     @property
     def running(self) -> bool:
         return self.record.state.status in {"running", "paused"}
+
+    def hold_log(self, path: str) -> None:
+        """Lock the log for attached clients that do not read yet, so that none of it goes."""
+        if self.readers and self._log_hold < 0:
+            self._log_hold = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fcntl.flock(self._log_hold, fcntl.LOCK_SH)
+
+    def release_log(self) -> None:
+        """They read, with a lock of their own, or are gone."""
+        if self._log_hold >= 0:
+            os.close(self._log_hold)
+            self._log_hold = -1
 
     async def wait_read(self) -> None:
         """Until every attached client has got all output, or is gone."""

@@ -61,7 +61,7 @@ class Starter:
             await self._failed(container, error)
             raise
         self._ground.links.announce(container)
-        self._ground.publish(container, "start")
+        self._ground.publish_start(container)
         await container.notify()
 
     async def _start(self, container: Container, undo: AsyncUndoStack) -> None:
@@ -78,9 +78,12 @@ class Starter:
         await self._watch_output(launch)
         # From here on; the end of an earlier run's output may have been told late.
         container.output_done.clear()
+        if launch.log is not None:
+            container.hold_log(launch.log.path)
         await container.notify()  # who is attached reads from the first byte on
         await self._ground.links.publish(container)
         self._mark_running(container, started.pid)
+        container.start_untold = True
         await self._ground.runtime.start(record.id)
 
     async def _abandon(self, container_id: str) -> None:
@@ -187,6 +190,7 @@ class Starter:
         state.exit_code = code if isinstance(code, int) else 128
         state.error = error.message if isinstance(error, PannierError) else str(error)
         state.pid = 0
+        container.start_untold = False
         container.exited.set()
         container.output_done.set()
         self._ground.store.save(container)

@@ -4,10 +4,17 @@ A child gets a copy of its parent's mounts. Copying and leaving the host's dozen
 shows them to the child; here there are five: an empty root, proc and sysfs that hide nothing (the
 kernel lets a user namespace mount its own only beside such), an empty directory for masks.
 
+That copy is also what locks: when a mount namespace is copied into one of another user namespace,
+flags like read-only can never be cleared again in the copy, whatever capabilities a process has
+there (mount_namespaces(7), "Restrictions on mount namespaces"; ``lock_mnt_tree`` in
+fs/namespace.c). Detached mounts that are handed to a child come without. Where that matters, the
+child is born in a copy of the small namespace that has them below /b, see ``with_mounts``.
+
     /r     where the container's root is attached before pivot_root
     /d     device nodes, to be bound where mknod is refused; read-only, for all containers share
            them: their owner and mode cannot be changed, while the devices can be written
     /e     empty and read-only
+    /b     sources of bind mounts by slot number, in such a copy only
     /proc  /sys
 """
 
@@ -19,10 +26,11 @@ import sys
 
 from pannier.kernel import _libc, mount, namespaces
 from pannier.kernel._libc import CLONE_NEWNS, MNT_DETACH, MOUNT_ATTR_RDONLY, MS_REC, MS_SLAVE
+from pannier.runtime.rootfs import SLOTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _MARK = "--mounts-of-host="
 # Name, major and minor of the nodes that every container has (devices.txt of the kernel).
@@ -98,12 +106,28 @@ class Anteroom:
             os.chdir("/")
             os.close(proc)
 
+    def with_mounts(self, mounts: Mapping[int, int]) -> int:
+        """A copy of the small mount namespace with some mounts for a child to be born with.
+
+        Args:
+            mounts: fds of detached mounts, with their final attributes, by slot number.
+
+        Returns:
+            An fd of the namespace, which goes with it.
+        """
+        with namespaces.visiting([(self.small, CLONE_NEWNS)], self.homes):
+            _libc.unshare(CLONE_NEWNS)
+            _libc.mount("pannier", SLOTS, "tmpfs", 0, "mode=755,size=1m")
+            for slot, fd in mounts.items():
+                _libc.move_mount(fd, "", _libc.AT_FDCWD, _make_slot(slot, like=fd))
+            return namespaces.open_namespace("self", "mount")
+
     def _furnish(self) -> None:
         _libc.mount(None, "/", None, MS_REC | _libc.MS_PRIVATE)
         top = "/tmp"
         _libc.mount("pannier", top, "tmpfs", 0, "mode=755,size=1m")
         os.chdir(top)
-        for name in ("r", "d", "e", "proc", "sys"):
+        for name in ("r", "d", "e", "b", "proc", "sys"):
             os.mkdir(name, 0o755)
         for name, major, minor in _NODES:
             os.mknod(f"d/{name}", stat.S_IFCHR | 0o666, os.makedev(major, minor))
@@ -115,6 +139,15 @@ class Anteroom:
         _libc.pivot_root(".", ".")
         _libc.umount2(".", MNT_DETACH)
         os.chdir("/")
+
+
+def _make_slot(slot: int, *, like: int) -> str:
+    path = f"{SLOTS}/{slot}"
+    if stat.S_ISDIR(os.fstat(like).st_mode):
+        os.mkdir(path)
+    else:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    return path
 
 
 def _close_for_writing(path: str) -> None:

@@ -117,7 +117,8 @@ class Child:
         )
         self._take(scene, plan["early"])
         self._stage = "root"
-        root, *scene.slots = self._receive(MOUNTS)
+        root, *received = self._receive(MOUNTS)
+        scene.collect(plan["sources"], received)
         scene.enter(root)
         self._take(scene, plan["steps"])
         return scene.terminal

@@ -136,6 +136,7 @@ class Launching:
         self._plan = plan
         self._directory = directory
         self._userns = -1
+        self._birthplace = -1
         self._made_cgroup = False
         self.root = -1
         self.pipes = Pipes([], -1, [])
@@ -166,6 +167,7 @@ class Launching:
             self.process.kill()
             self.process = None
         self.pipes.close()
+        self._close_birthplace()
         self._close_userns()
         sources.close_all([self.root])
         self.root = -1
@@ -179,10 +181,12 @@ class Launching:
         entry = self._enter_cgroup()
         try:
             self.pipes = open_pipes(self._directory, plan)
+            self._lock_mounts()
             made = self.process = self._clone(*entry)
         finally:
             sources.close_all((entry[0], *entry[1]))
         self.pipes.close_child()
+        self._close_birthplace()
         self._map_ids(made.pid)
         self._raise_limits(made.pid)
         made.tell(MAPPED)
@@ -238,10 +242,15 @@ class Launching:
         ours.setblocking(False)
         join = dict(plan["namespaces"]["join"])
         user_path = join.pop("user", None)
+        if self._userns >= 0:
+            user_path = f"/proc/self/fd/{self._userns}"
         flags = _clone_flags(plan["namespaces"]["new"])
+        if user_path is not None:
+            flags &= ~CLONE_NEWUSER
         opened = [(os.open(path, os.O_RDONLY | os.O_CLOEXEC), kind) for kind, path in join.items()]
         targets = [(fd, namespaces.TYPES[kind][0]) for fd, kind in opened]
-        targets.append((host.anteroom.small, CLONE_NEWNS))
+        birthplace = self._birthplace if self._birthplace >= 0 else host.anteroom.small
+        targets.append((birthplace, CLONE_NEWNS))
         try:
             with namespaces.visiting(targets, host.anteroom.homes):
                 if user_path is None:
@@ -258,10 +267,35 @@ class Launching:
             sources.close_all([fd for fd, _ in opened])
         return Process(pid, pidfd, ours)
 
+    def _lock_mounts(self) -> None:
+        """Have the child born with the mounts whose flags it must not change.
+
+        They get their id map before there is a child: hence the user namespace comes first.
+        """
+        plan = self._plan
+        locked = [n for n, source in enumerate(plan["sources"]) if source.get("locked")]
+        if not locked:
+            return
+        path, maps = plan["namespaces"]["join"].get("user"), plan["maps"]
+        if path is None:
+            self._userns = idmap.new_user_namespace(maps["uid"], maps["gid"])
+        else:
+            self._userns = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fds = self._open_sources([plan["sources"][n] for n in locked])
+        try:
+            self._birthplace = self._host.anteroom.with_mounts(dict(zip(locked, fds, strict=True)))
+        finally:
+            sources.close_all(fds)
+
+    def _open_sources(self, wanted: Sequence[Mapping[str, Any]]) -> list[int]:
+        host = self._host
+        with namespaces.visiting([(host.anteroom.host, CLONE_NEWNS)], host.anteroom.homes):
+            return sources.open_sources(wanted, self._userns, host.nodes)
+
     def _map_ids(self, pid: int) -> None:
         plan = self._plan
         maps = plan["maps"]
-        if not maps:
+        if not maps or self._userns >= 0:
             return
         if "user" in plan["namespaces"]["new"]:
             idmap.write_maps(pid, maps["uid"], maps["gid"])
@@ -279,7 +313,8 @@ class Launching:
                 [(self._host.anteroom.host, CLONE_NEWNS)], self._host.anteroom.homes
             ):
                 fds.append(sources.open_rootfs(plan["rootfs"], self._userns, owner))
-                fds += sources.open_sources(plan["sources"], self._userns, self._host.nodes)
+                loose = [source for source in plan["sources"] if not source.get("locked")]
+                fds += sources.open_sources(loose, self._userns, self._host.nodes)
             made.tell(MOUNTS, fds)
             if not plan["rootfs"]["volatile"]:
                 self.root = os.dup(fds[0])
@@ -294,6 +329,12 @@ class Launching:
         adjustment = process_plan["oom_score_adj"]
         if adjustment is not None:
             set_oom_score(pid, adjustment)
+
+    def _close_birthplace(self) -> None:
+        """The child has a copy; ours would keep the mounts from being unmounted."""
+        if self._birthplace >= 0:
+            os.close(self._birthplace)
+            self._birthplace = -1
 
     def _close_userns(self) -> None:
         if self._userns >= 0:

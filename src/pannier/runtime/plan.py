@@ -17,6 +17,7 @@ from typing import Any
 
 from pannier.base.errors import InvalidArgument, Unsupported
 from pannier.kernel import capabilities, mount, namespaces
+from pannier.kernel._libc import MOUNT_ATTR_RDONLY, MS_SHARED
 from pannier.oci.runtime import Spec
 from pannier.runtime.model import Launch
 from pannier.runtime.mountplan import INIT_PATH, HostFacts, Mounts, id_maps
@@ -55,6 +56,8 @@ def build(launch: Launch, host: HostFacts, seccomp: bytes = b"") -> Plan:
     if launch.init:
         _check_init(host)
     steps = _steps(launch, mounts)
+    if maps is not None and ("user" in new or "user" in join) and _may_mount(spec):
+        _lock_sources(mounts.sources, steps)
     process = process_plan(spec["process"], seccomp)
     if launch.init:
         process["init"] = INIT_PATH
@@ -133,6 +136,29 @@ def _cgroup(launch: Launch) -> dict[str, Any] | None:
 def _is_privileged(spec: Spec) -> bool:
     bounding = spec["process"].get("capabilities", {}).get("bounding", [])
     return bool(capabilities.mask(bounding) & capabilities.CAP_SYS_ADMIN)
+
+
+def _may_mount(spec: Spec) -> bool:
+    """Its processes can have CAP_SYS_ADMIN in their user namespace, as they do without any sets."""
+    return spec["process"].get("capabilities") is None or _is_privileged(spec)
+
+
+def _lock_sources(sources: Sequence[dict[str, Any]], steps: Sequence[Step]) -> None:
+    """Mark the sources whose flags the container could change and must not (``runtime.anteroom``).
+
+    Whole trees are among them, for there may be read-only mounts in them: the host's, and those
+    that ``runtime.sources`` closes. But a locked mount does not propagate out any more; who asks
+    for a writable one that does gets it.
+    """
+    shared = {
+        step["slot"]
+        for step in steps
+        if step["do"] == "bind" and any(kind & MS_SHARED for kind in step["propagation"])
+    }
+    for slot, source in enumerate(sources):
+        closed = "node" in source or (source["set"] | source["all_set"]) & MOUNT_ATTR_RDONLY
+        if closed or (source["recursive"] and slot not in shared):
+            source["locked"] = True
 
 
 def _rootfs(launch: Launch, *, privileged: bool) -> dict[str, Any]:

@@ -27,14 +27,14 @@ _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 
 async def ensure_supervisor(
-    instance: Instance, commands: Mapping[str, Sequence[str]], build: str = ""
+    instance: Instance, commands: Mapping[str, Sequence[str]], builds: Mapping[str, str]
 ) -> None:
     """Have a supervisor, and by it all small processes, running.
 
     Args:
         instance: whose they are.
         commands: name of each process -> its argument list, program first.
-        build: names the code they run; those that run other code are replaced (an upgrade).
+        builds: names the code each runs; one that runs other code is replaced (an upgrade).
 
     Raises:
         Unavailable: the supervisor did not come up; its log is named.
@@ -43,12 +43,12 @@ async def ensure_supervisor(
     with contextlib.suppress(Unavailable):
         supervisor = await AsyncChannel.connect(instance.supervisor_socket)
         try:
-            await supervisor.request("configure", children=children, build=build)
+            await supervisor.request("configure", children=children, builds=dict(builds))
         finally:
             supervisor.close()
         return
     config = instance.run / "supervisor.config"
-    started = {"run": str(instance.run), "children": children, "build": build}
+    started = {"run": str(instance.run), "children": children, "builds": dict(builds)}
     write_atomic(config, json.dumps(started).encode())
     await _start_supervisor(instance, config)
 
@@ -66,7 +66,7 @@ async def _start_supervisor(instance: Instance, config: Path) -> None:
 
 
 async def keep_supervisor(
-    instance: Instance, commands: Mapping[str, Sequence[str]], build: str = ""
+    instance: Instance, commands: Mapping[str, Sequence[str]], builds: Mapping[str, str]
 ) -> None:
     """Have the supervisor started again whenever it dies, until cancelled.
 
@@ -74,7 +74,7 @@ async def keep_supervisor(
     """
     while True:
         try:
-            await ensure_supervisor(instance, commands, build)
+            await ensure_supervisor(instance, commands, builds)
             supervisor = await AsyncChannel.connect(instance.supervisor_socket)
         except Unavailable:
             await asyncio.sleep(_SUPERVISOR_RETRY)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     Step = Mapping[str, Any]
 
+SLOTS = "/b"  # in the anteroom: mounts with locked flags, by slot number
 _MAX_LINKS = 40  # as the kernel's own limit, path_resolution(7)
 _NODE_TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 # A link in place of these would send the masks elsewhere (CVE-2019-19921).
@@ -51,7 +52,7 @@ class Scene:
         network: configures the interfaces, once the keeper has made them.
 
     Attributes:
-        slots: detached mounts by slot number, from ``runtime.sources``.
+        slots: detached mounts by slot number, from ``runtime.sources``; see ``collect``.
     """
 
     def __init__(
@@ -69,6 +70,22 @@ class Scene:
         self.root = -1
         self.old = -1
         self.terminal = -1
+
+    def collect(self, sources: Sequence[Step], received: Sequence[int]) -> None:
+        """Fill the slots, while the anteroom is the root.
+
+        Args:
+            sources: of the plan.
+            received: the mounts from the keeper: those that this process was not born with.
+        """
+        fds = iter(received)
+        for slot, source in enumerate(sources):
+            if source.get("locked"):
+                # clones keep locked flags, and what is mounted below stays locked in its place
+                path, flags = f"{SLOTS}/{slot}", OPEN_TREE_CLONE | AT_RECURSIVE
+                self.slots.append(_libc.open_tree(_libc.AT_FDCWD, path, flags))
+            else:
+                self.slots.append(next(fds))
 
     def enter(self, root: int) -> None:
         """Make the detached mount *root* this process' root; the old one stays reachable by fd."""

@@ -141,7 +141,7 @@ def _map_tree(fd: int, source: Source, userns_fd: int) -> None:
             raise
     else:
         return
-    was_readonly = bool(source["set"] & MOUNT_ATTR_RDONLY)
+    was_readonly = bool((source["set"] | source["all_set"]) & MOUNT_ATTR_RDONLY)
     if source["recursive"]:
         mount.set_attributes(fd, MOUNT_ATTR_RDONLY, 0, recursive=True)
         try:

@@ -68,7 +68,7 @@ class Supervisor:
         self._stored: dict[str, list[int]] = {}
         self._children: dict[str, Child] = {}
         self._ending: Request | None = None
-        self._build = str(config.get("build", ""))
+        self._builds: dict[str, str] = config.get("builds", {})
         self._replacing: set[str] = set()
         self._configuring: list[Request] = []
         self._watch_children()
@@ -182,7 +182,7 @@ class Supervisor:
             ],
         )
         self._watch(child, pid)
-        child.build = self._build
+        child.build = self._builds.get(child.name, "")
         child.starts += 1
         self._save()
 
@@ -216,15 +216,15 @@ class Supervisor:
     # ------------------------------------------------------------ requests
 
     def _on_configure(self, request: Request) -> dict[str, Any]:
-        """Change what is started from now on: ``children``, of the code called ``build``.
+        """Change what is started from now on: ``children``, of the code that ``builds`` names.
 
         A child that runs other code is replaced: each of them can be killed at any time, and the
         daemon is not to meet one that does not understand it. The reply comes when that is done.
         """
-        self._build = request.get("build", self._build)
+        self._builds = request.get("builds", self._builds)
         self._set_children(request["children"])
         for name, child in self._children.items():
-            if child.pid and child.build != self._build:
+            if child.pid and child.build != self._builds.get(name, child.build):
                 self._replacing.add(name)
                 _kill(child.pid, signal.SIGTERM)
         self._configuring.append(request)

@@ -100,7 +100,7 @@ class Small:
 
 @pytest.fixture
 async def small(instance: Instance) -> AsyncIterator[Small]:
-    await processes.ensure_supervisor(instance, _commands(instance))
+    await processes.ensure_supervisor(instance, _commands(instance), {})
     made = Small(instance)
     await made.logger.connect()
     await made.stager.connect()
@@ -112,7 +112,7 @@ async def small(instance: Instance) -> AsyncIterator[Small]:
 
 async def test_started_once(small: Small) -> None:
     first = await small.status()
-    await processes.ensure_supervisor(small.instance, _commands(small.instance))
+    await processes.ensure_supervisor(small.instance, _commands(small.instance), {})
     second = await small.status()
     assert first["pid"] == second["pid"]
     assert first["children"] == second["children"]
@@ -226,7 +226,7 @@ async def test_supervisor_killed(small: Small) -> None:
     async with asyncio.timeout(10):
         while orphans.start_time(before["pid"]):
             await asyncio.sleep(0.01)
-    await processes.ensure_supervisor(small.instance, _commands(small.instance))
+    await processes.ensure_supervisor(small.instance, _commands(small.instance), {})
     after = await small.status()
     assert after["pid"] != before["pid"]
     for name in ("logger", "stager"):
@@ -334,9 +334,9 @@ async def test_processes_of_other_code_are_replaced(small: Small) -> None:
     """An upgraded daemon must not meet a logger or keeper that does not understand it."""
     before = (await small.supervisor("status"))["children"]
     commands = _commands(small.instance)
-    await processes.ensure_supervisor(small.instance, commands, "newer")
+    await processes.ensure_supervisor(small.instance, commands, dict.fromkeys(commands, "newer"))
     after = (await small.supervisor("status"))["children"]
     assert all(before[name]["pid"] != after[name]["pid"] for name in commands)
-    await processes.ensure_supervisor(small.instance, commands, "newer")
+    await processes.ensure_supervisor(small.instance, commands, dict.fromkeys(commands, "newer"))
     again = (await small.supervisor("status"))["children"]
     assert all(after[name]["pid"] == again[name]["pid"] for name in commands)

@@ -47,3 +47,16 @@ def test_a_name_with_a_bad_digest_is_left_for_the_engine_to_refuse() -> None:
     assert split_reference("web:2") == ("web", "2")
     assert split_reference("web@sha256:ab") == ("web", "sha256:ab")
     assert split_reference("web@ab") == ("web@ab", "")
+
+
+def test_a_line_that_has_scrolled_away_is_written_again(monkeypatch) -> None:
+    monkeypatch.setenv("LINES", "4")
+    out = io.StringIO()
+    board = Board(out, live=True)
+    for key in "abcd":
+        board.set(key, f"{key} begins")
+    board.set("d", "d ends")
+    board.set("a", "a ends")
+    assert out.getvalue() == (
+        "a begins\nb begins\nc begins\nd begins\n\x1b[1A\r\x1b[2Kd ends\x1b[1B\ra ends\n"
+    )
