@@ -446,7 +446,7 @@ async def test_the_mode_of_a_shared_device_node_stays(lab: KeeperLab) -> None:
     def device(spec: Spec) -> None:
         mounter()(spec)
         node = {"path": "/dev/own", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666}
-        spec["linux"]["devices"].append(node)  # type: ignore[attr-defined]
+        spec["linux"]["devices"].append(node)  # type: ignore[arg-type]
 
     script = "echo > /dev/own && ! mount -o remount,bind,rw /dev/own && ! chmod 0 /dev/own"
     assert (await lab.sh(f"{{ {script}; }} 2>/dev/null", spec=device))[0] == 0

@@ -1,7 +1,8 @@
 """Compressed byte streams: which one it is is seen from its first bytes, never from a name.
 
 Reading: gzip, zstd, xz, bzip2, none. Writing: gzip, zstd, none. Used by worker processes only;
-a damaged or cut-off stream is an error, not a short read.
+a damaged or cut-off stream is an error, not a short read. A zstd stream that ends within a frame is
+the exception (its library does not tell): there the digest or the archive's missing end shows it.
 """
 
 from __future__ import annotations

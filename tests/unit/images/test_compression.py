@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import io
 import lzma
-import os
+import random
 from collections.abc import Callable
 
 import pytest
@@ -16,7 +16,7 @@ import zstandard
 from pannier.base.errors import InvalidArgument
 from pannier.images.compression import Compressor, Decompressed, HashingReader, HashingWriter
 
-_DATA = os.urandom(70_000) + bytes(300_000)
+_DATA = random.Random(7).randbytes(70_000) + bytes(300_000)
 _PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "none": bytes,
     "gzip": gzip.compress,
