@@ -66,7 +66,7 @@ class Adoption:
         wanted = {"always": state.status == "exited", "unless-stopped": failed}
         if state.status == "restarting" or wanted.get(host.restart_policy.name):
             self._exits.resume(container)
-        elif state.status == "exited" and host.auto_remove:
+        elif state.status in {"created", "exited"} and host.auto_remove:
             await self._containers.remove(container.id, force=True)
 
     async def _settle(self, container: Container, entry: Known | None) -> None:

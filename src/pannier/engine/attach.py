@@ -38,6 +38,7 @@ class ContainerAttachment:
     async def output(self) -> AsyncIterator[tuple[int, bytes]]:
         async for stream, data in self._log:
             yield _STREAMS[stream], data
+        await self._end_reading()
 
     async def write_stdin(self, data: bytes) -> None:
         if not self._wants_stdin:
@@ -65,6 +66,10 @@ class ContainerAttachment:
 
     async def close(self) -> None:
         self._close_input()
+        await self._end_reading()
+
+    async def _end_reading(self) -> None:
+        """At the end of the output: the client may wait for the removal that waits for us."""
         if self._reading:
             self._reading = False
             self._container.readers -= 1
