@@ -45,6 +45,7 @@ class Adoption:
         for container_id in known:
             # Made by a daemon that died before it had written the container down.
             await self._discard(container_id)
+        await self._sweep_leftovers()
 
     async def _adopt(self, container: Container, entry: Known | None) -> None:
         if container.running:
@@ -103,6 +104,17 @@ class Adoption:
         for path in self._ground.instance.containers.iterdir():
             if path.name not in known:
                 shutil.rmtree(path, ignore_errors=True)
+
+    async def _sweep_leftovers(self) -> None:
+        """What is left on the host of removed containers: their clearing away was cut short."""
+        run, store = self._ground.instance.run / "containers", self._ground.store
+        found = {path.name for path in run.iterdir() if path.suffix != ".removing"}
+        found |= {entry["id"] for entry in await self._ground.logger.list()}
+        for container_id in found:
+            if container_id not in store:
+                await self._ground.logger.remove(container_id)
+                directory = self._ground.instance.container_run(container_id)
+                await self._ground.stager.teardown(container_id, [str(directory)])
 
     async def _release_leftovers(self) -> None:
         """Addresses, ids and half filled volumes of creations and removals cut short."""

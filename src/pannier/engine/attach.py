@@ -15,8 +15,9 @@ _STREAMS = {"stdout": 1, "stderr": 2}
 class ContainerAttachment:
     """Implements the API's ``Attachment`` for a container's first process.
 
-    Output comes from the log's reader, which began before the start: no byte is lost, and a slow
-    or vanished client never touches the container.
+    Output comes from the log's reader, which began before the start: no byte is lost. A client that
+    has gone never touches the container; one that reads slowly holds back the log's rotation, and
+    so in the end the container, as a pipe would.
     """
 
     def __init__(

@@ -14,6 +14,7 @@ from pannier.runtime.model import ExecRequest
 
 _KILL_TIMEOUT_S = 10.0
 _OUTPUT_TIMEOUT_S = 1.0  # a full disk holds the rest of it back for longer
+_READERS_TIMEOUT_S = 60.0
 
 
 class Stopper:
@@ -135,8 +136,10 @@ class Stopper:
         The caller holds its lock. Its output is complete when this returns.
         """
         with suppress(TimeoutError):
-            # An attached client that is slow holds the rest back, and is to get it all the same.
-            async with asyncio.timeout(None if container.readers else _OUTPUT_TIMEOUT_S):
+            # An attached client that is slow holds the rest back, and is to get it all the same;
+            # one that has stopped reading must not keep a removal waiting for ever.
+            patience = _READERS_TIMEOUT_S if container.readers else _OUTPUT_TIMEOUT_S
+            async with asyncio.timeout(patience):
                 await container.output_done.wait()
         container.output_done.set()
         await self._give_back(container)

@@ -1,7 +1,7 @@
 """Reading a container's log, from its beginning or the last lines, and on while it grows.
 
 The daemon's side of what ``runtime.logwriter`` writes; ``logs`` and ``attach`` both read by it, so
-a slow or vanished client never touches the container. Files are found again by inode when they are
+a vanished client never touches the container. Files are found again by inode when they are
 rotated under the reader.
 """
 
