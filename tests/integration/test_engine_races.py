@@ -1,4 +1,4 @@
-"""Requests for one container that meet each other, and what a killed daemon was in the middle of."""
+"""Requests for one container that meet each other, and what a killed daemon was at just then."""
 
 from __future__ import annotations
 
@@ -234,6 +234,6 @@ def test_a_daemon_killed_while_it_fills_a_volume(
 def _count(daemon: EngineUnderTest, table: str) -> int:
     database = sqlite3.connect(daemon.instance.database)
     try:
-        return database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
+        return database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
     finally:
         database.close()

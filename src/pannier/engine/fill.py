@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pannier.base.errors import Internal
+from pannier.kernel import _libc
 from pannier.kernel.overlay import Stack, mount_overlay
 from pannier.kernel.rooted import open_in_root
 
@@ -58,7 +60,14 @@ def _copy(merged: int, destination: str, target: str) -> None:
 
 def _run_cp(source: int, target: str) -> None:
     command = ["cp", "-a", "--reflink=auto", f"/proc/self/fd/{source}/.", target]
-    done = subprocess.run(command, pass_fds=[source], capture_output=True, check=False)
+    done = subprocess.run(
+        command,
+        pass_fds=[source],
+        capture_output=True,
+        check=False,
+        # Else it would go on after a crash, while the next daemon empties the volume.
+        preexec_fn=lambda: _libc.prctl(_libc.PR_SET_PDEATHSIG, signal.SIGKILL),
+    )
     if done.returncode:
         raise Internal(
             f"cannot copy the image's content to {target}: {done.stderr.decode().strip()}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pannier.base.instance import Instance
-from pannier.engine import resources
 from pannier.engine.events import EventBus
 from pannier.engine.idranges import IdRanges
 from pannier.engine.kinds.base import Kind
@@ -16,6 +15,7 @@ from pannier.engine.volumes import Volumes
 from pannier.images.layers import LayerStore
 from pannier.images.store import ImageStore
 from pannier.kernel.cgroup import CgroupManager
+from pannier.oci import defaults as oci
 from pannier.runtime.client import Runtime
 from pannier.runtime.processes import Logger, Stager
 
@@ -58,7 +58,10 @@ class Ground:
 
     def cgroup(self, record: Record) -> str:
         """The container's cgroup, as `kernel.cgroup` names it; the same in every hierarchy."""
-        return self.cgroups.path_for(record.id, resources.device_rules(record.host_config))
+        host = record.host_config
+        # Not by looking the devices up: one may have gone since, and the cgroup is where it was.
+        special = host.privileged or host.devices or host.device_cgroup_rules
+        return self.cgroups.path_for(record.id, None if special else oci.DEFAULT_DEVICE_RULES)
 
     def kind(self, container: Container) -> Kind:
         return self.kinds[container.kind]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from pannier.base.errors import InvalidArgument
+from pannier.base.errors import InvalidArgument, NotFound
 from pannier.oci import defaults as oci
 from pannier.oci.runtime import (
     BlockIO,
@@ -77,7 +77,7 @@ def device_rules(host: wire.HostConfig) -> list[DeviceRule]:
         return list(oci.ALL_DEVICES_RULES)
     rules = list(oci.DEFAULT_DEVICE_RULES)
     for device in host.devices:
-        facts = os.stat(device.path_on_host)
+        facts = _device_facts(device.path_on_host)
         rules.append(
             {
                 "allow": True,
@@ -88,6 +88,16 @@ def device_rules(host: wire.HostConfig) -> list[DeviceRule]:
             }
         )
     return rules + [_device_rule(text) for text in host.device_cgroup_rules]
+
+
+def _device_facts(path: str) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except OSError as error:
+        raise NotFound(
+            f'error gathering device information while adding custom device "{path}": '
+            f"{os.strerror(error.errno or 0).lower()}"
+        ) from error
 
 
 def _device_rule(text: str) -> DeviceRule:

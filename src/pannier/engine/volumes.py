@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import time
@@ -18,6 +19,8 @@ from pannier.base.errors import Conflict, InvalidArgument, NotFound, PannierErro
 from pannier.base.ids import new_id
 from pannier.base.instance import Instance
 from pannier.engine.events import EventBus
+
+_log = logging.getLogger(__name__)
 
 _ANONYMOUS = "com.docker.volume.anonymous"
 
@@ -196,7 +199,10 @@ class Volumes:
         """After a crash: those that no container could use yet."""
         for volume in self.list():
             if volume.filling:
-                await self._empty(volume)
+                try:
+                    await self._empty(volume)
+                except OSError as error:  # no reason not to serve all others
+                    _log.error("cannot empty the half filled volume %s: %s", volume.name, error)
 
     async def _empty(self, volume: Volume) -> None:
         if not self._users_of(volume.name):  # who was told not to copy may have written already
