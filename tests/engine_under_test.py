@@ -156,6 +156,7 @@ class EngineUnderTest:
         what is gone already."""
         with suppress(Exception):
             self._remove_containers()
+            self._wait_links_gone()
         self.stop()
         self._kill_cgroups()
         with suppress(PannierError):
@@ -166,6 +167,15 @@ class EngineUnderTest:
         ids = self.cli_try("ps", "-aq", timeout=20).out.split()
         if ids:
             self.cli_try("rm", "-f", "-v", *ids, timeout=60)
+
+    def _wait_links_gone(self) -> None:
+        """The stager removes, a second later, what lingering connections keep: it ends next."""
+        prefix = "v" + bridge_prefix(self.instance)[1:]
+        deadline = time.monotonic() + 15
+        while time.monotonic() < deadline:
+            if not any(name.startswith(prefix) for name in os.listdir("/sys/class/net")):
+                return
+            time.sleep(0.05)
 
     def _kill_cgroups(self) -> None:
         with suppress(PannierError):

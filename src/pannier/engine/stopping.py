@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Sequence
 from contextlib import suppress
 
 from pannier.base.errors import Conflict, NotFound, NotModified
@@ -123,8 +124,10 @@ class Stopper:
 
     async def _delete(self, container: Container, *, volumes: bool) -> None:
         """The name is free at once; bytes go behind (the stager survives our own end)."""
+        # Asked for before they are given back: a forced removal comes before the exit's clean-up.
+        hosts = self._ground.links.hosts(container)
         await self._give_back(container)
-        await self.sweep(container)
+        await self.sweep(container, hosts)
         for point in container.record.mounts:
             if point.anonymous and (volumes or container.host_config.auto_remove):
                 with suppress(NotFound, Conflict):
@@ -153,14 +156,14 @@ class Stopper:
         self._ground.store.remove(container)
         container.removed.set()
 
-    async def sweep(self, container: Container) -> None:
-        """Clear away the log and the directories of a removed container."""
+    async def sweep(self, container: Container, hosts: Sequence[str] = ()) -> None:
+        """Clear away the log and the directories of a removed container, and its links *hosts*."""
         await self._ground.logger.remove(container.id)
         rubbish = self._ground.instance.tmp / f"container-{container.id[:12]}"
         with suppress(FileNotFoundError):
             self._ground.instance.container_data(container.id).rename(rubbish)
         paths = [str(rubbish), str(self._ground.instance.container_run(container.id))]
-        await self._ground.stager.teardown(container.id, paths)
+        await self._ground.stager.teardown(container.id, paths, links=hosts)
 
     def _note_stopped(self, container: Container) -> None:
         """Written down before it is done: a daemon that dies meanwhile must not restart it."""

@@ -47,6 +47,15 @@ def veth_name(instance_name: str) -> str:
     return "v" + prefix_of(instance_name)[1:] + os.urandom(4).hex()
 
 
+def remove_veths(instance_name: str) -> None:
+    """Delete the links of ended containers whose namespaces TCP still keeps alive."""
+    prefix = "v" + prefix_of(instance_name)[1:]
+    with netlink.RouteSocket() as sock:
+        for link in netlink.links(sock):
+            if link.name.startswith(prefix):
+                _unless(errno.ENODEV, sock, netlink.delete_link(link.name))
+
+
 def ensure(network: Network) -> None:
     """Create the bridge of *network*, or complete one that is there already.
 

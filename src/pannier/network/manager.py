@@ -109,6 +109,7 @@ class NetworkManager:
         """Remove every rule, bridge and zone file from the host; the database stays as it is."""
         await self.stop()
         self._rules.remove()
+        bridge.remove_veths(self._instance.name)
         for name in bridge.existing(self._instance.name):
             bridge.remove(name)
         self._zones.drop_others(set())
